@@ -1,0 +1,175 @@
+"""Bytes on disk: atomic writes that keep what is there, canonical JSON, SHA-256, the clock."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+CHUNK_BYTES = 1 << 20
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 with milliseconds, always UTC: `2026-03-01T09:30:00.250Z`."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """The inverse of `format_time`."""
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def canonical_json(value: Any) -> bytes:
+    """One value, one byte string: sorted keys, no white space, UTF-8, no NaN.
+
+    After RFC 8785, with numbers as Python prints them; aware datetimes become RFC 3339 text.
+
+
+    Raises:
+        ValueError: NaN or an infinity is in the value.
+        TypeError: the value is no JSON value, or a mapping has a key that is no string.
+    """
+    _require_text_keys(value)
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode_time
+    )
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _encode_time(value: Any) -> str:
+    if isinstance(value, datetime):
+        return format_time(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _require_text_keys(value: Any) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"canonical JSON needs text keys, found {key!r} ({type(key).__name__})")
+            _require_text_keys(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _require_text_keys(item)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of some bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in chunks of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def copy_and_hash(source: Path, target: Path) -> tuple[str, int]:
+    """Copy a file and give (sha256, bytes) of exactly what was written."""
+    digest, size_bytes = hashlib.sha256(), 0
+    with source.open("rb", buffering=0) as reader, target.open("xb") as writer:
+        while chunk := reader.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += writer.write(chunk)
+    return digest.hexdigest(), size_bytes
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """A name in the same folder that no one else uses, removed afterwards unless it was renamed away."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create_exclusive(path: Path, data: bytes, mode: int = 0o444) -> bool:
+    """Put bytes under a name that must be free, whole or not at all, durable on return.
+
+    Returns:
+        True if this call made the file, False if the name was taken (the file there is left as it is).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_beside(path) as temporary:
+        _write_durably(temporary, data, mode)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    sync_folder(path.parent)
+    return True
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file's bytes, whole or not at all. For views and caches, never for the archive."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_beside(path) as temporary:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+
+
+def _write_durably(path: Path, data: bytes, mode: int) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with everything in it, read-only parts included; a folder that is not there is fine."""
+
+    def allow_and_retry(function: Callable[..., Any], path: str, _: Any) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).parent.chmod(0o755)
+            Path(path).chmod(0o755)
+            function(path)
+
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(folder, onerror=allow_and_retry)
+
+
+def format_bytes(size_bytes: int) -> str:
+    """`812 B`, `4.9 MB`: decimal units, as disks and networks count."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
