@@ -106,4 +106,6 @@ def describe_expectation(result: ExpectationResult) -> str:
         return f"{result.type}{target}: error: {result.error or 'not evaluated'}"
     if result.n_unexpected:
         return f"{result.type}{target}: {result.n_unexpected} rows are not as expected"
-    return f"{result.type}{target}: {result.finding}" + (f", observed {result.observed}" if result.observed is not None else "")
+    return f"{result.type}{target}: {result.finding}" + (
+        f", observed {result.observed}" if result.observed is not None else ""
+    )

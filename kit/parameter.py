@@ -16,8 +16,6 @@ import msgspec
 
 from kit.errors import ParameterError, UnknownNameError
 
-_SCALARS = ("int", "float", "str", "bool")
-
 
 class Source(enum.StrEnum):
     """Where a value came from; later ones win."""
@@ -94,8 +92,8 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return int(text)
             case "float" if math.isfinite(value := float(text)):
                 return value
-            case "literal":
-                return next(choice for choice in [*self.choices, None] if choice is None or str(choice) == text)
+            case "literal" if matching := [choice for choice in self.choices if str(choice) == text]:
+                return matching[0]
             case "union":
                 return self._parse_union(text)
             case "list" | "dict":
@@ -123,7 +121,9 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # A union reads text as the most exact member that accepts it: None, bool, int, float, …, str last.
 _UNION_ORDER = ("none", "bool", "int", "float", "literal", "list", "dict", "union", "str")
-ANY_JSON = ParameterType("union", tuple(ParameterType(n) for n in ("none", "bool", "int", "float", "str", "list", "dict")))
+ANY_JSON = ParameterType(
+    "union", tuple(ParameterType(name) for name in ("none", "bool", "int", "float", "str", "list", "dict"))
+)
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -175,11 +175,9 @@ def parse_text(parameter: Parameter, text: str) -> Any:
     try:
         value = parameter.type.parse(text)
     except (ValueError, TypeError):
-        value = None if parameter.type.accepts(None) else ...
-        if text or value is ...:
-            raise ParameterError(
-                f"parameter {parameter.name!r} must be {parameter.type}, found {text!r} on the command line"
-            ) from None
+        raise ParameterError(
+            f"parameter {parameter.name!r} must be {parameter.type}, found {text!r} on the command line"
+        ) from None
     require_value(parameter, value, Source.COMMAND_LINE)
     return value
 

@@ -1,0 +1,177 @@
+"""Bundles: a project's sources as one deterministic zip. Same sources, same bytes."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from kit import git
+from kit.errors import IntegrityError, NotFoundError, ProjectError
+from kit.files import sha256_bytes
+from kit.graph import Graph
+from kit.notebook import strip_notebook
+from kit.project import ENVIRONMENTS, NOTEBOOKS, Project, graph_of_notebooks
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_NEVER = ("__pycache__", ".ipynb_checkpoints", ".git", ".venv", ".kit", "node_modules")
+MAX_UNPACKED_BYTES = 4 << 30
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """Sources, and how they stand to version control.
+
+    Attributes:
+        data: the zip's bytes.
+        commit: git commit; None without git or before the first commit.
+        changes: paths that differ from the commit; all sources if there is no commit.
+    """
+
+    data: bytes
+    commit: str | None = None
+    changes: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the zip."""
+        return sha256_bytes(self.data)
+
+    @property
+    def is_dirty(self) -> bool:
+        """True if these are not exactly a commit's sources."""
+        return self.commit is None or bool(self.changes)
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one source file.
+
+        Raises:
+            NotFoundError: the bundle has no such file.
+        """
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            try:
+                return archive.read(name)
+            except KeyError:
+                raise NotFoundError(f"the bundle has no file {name!r}; is it tracked by git?") from None
+
+    def names(self) -> list[str]:
+        """Paths of all source files, sorted."""
+        with zipfile.ZipFile(io.BytesIO(self.data)) as archive:
+            return archive.namelist()
+
+    def read_graph(self) -> Graph:
+        """The bundle's stages."""
+        return graph_of_notebooks(
+            (name, self.read(name))
+            for name in self.names()
+            if PurePosixPath(name).parent == PurePosixPath(NOTEBOOKS) and name.endswith(".ipynb")
+        )
+
+
+def make_bundle(project: Project, *, tracked_only: bool) -> Bundle:
+    """Zip a project's sources as they are in the working tree, notebooks stripped.
+
+    Sources are the files that git tracks, with `tracked_only=False` also new ones that it does not ignore; without git
+    all files but hidden ones. Never environments, the archive, reports, or what `[tool.kit] exclude` names. Entries are
+    stored, not deflated, because compressed bytes differ between versions of zlib.
+
+    Raises:
+        ProjectError: a source is a symbolic link or cannot be read.
+    """
+    names = list_sources(project, tracked_only=tracked_only)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            _add_source(archive, project.root, name)
+    if not git.is_repository(project.root):
+        return Bundle(buffer.getvalue(), None, tuple(names))
+    changed = [name for name in git.list_changes(project.root) if is_source(project, name)]
+    if tracked_only:
+        tracked = {*names, *_deleted(project, changed)}
+        changed = [name for name in changed if name in tracked]
+    return Bundle(buffer.getvalue(), git.read_commit(project.root), tuple(changed))
+
+
+def _deleted(project: Project, names: list[str]) -> list[str]:
+    return [name for name in names if not os.path.lexists(project.root / name)]
+
+
+def list_sources(project: Project, *, tracked_only: bool) -> list[str]:
+    """Paths of a project's sources, relative, with `/`, sorted."""
+    if git.is_repository(project.root):
+        names = git.list_files(project.root, untracked=not tracked_only)
+    else:
+        names = [
+            path.relative_to(project.root).as_posix()
+            for path in project.root.rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(project.root).parts)
+        ]
+    return sorted(name for name in names if is_source(project, name))
+
+
+def is_source(project: Project, name: str) -> bool:
+    """True if a path belongs into the bundle."""
+    path = PurePosixPath(name)
+    generated = [
+        folder.relative_to(project.root).as_posix()
+        for folder in (project.archive, project.reports)
+        if folder.is_relative_to(project.root)
+    ]
+    if any(part in _NEVER for part in path.parts) or any(
+        path.is_relative_to(each) for each in [ENVIRONMENTS, *generated]
+    ):
+        return False
+    return not any(fnmatch.fnmatchcase(name, pattern) for pattern in project.exclude)
+
+
+def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> None:
+    path = root / name
+    if path.is_symlink() or not path.is_file():
+        kind = "a symbolic link" if path.is_symlink() else "no regular file (a submodule?)"
+        raise ProjectError(
+            f"source {name} is {kind}; a bundle holds regular files only: replace it, or add it to [tool.kit] exclude"
+        )
+    data = path.read_bytes()
+    if name.endswith(".ipynb"):
+        data = strip_notebook(data, name)
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.create_system = 3  # Unix, whatever system makes the bundle
+    executable = bool(path.stat().st_mode & stat.S_IXUSR)
+    entry.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
+    archive.writestr(entry, data)
+
+
+def unpack_bundle(data: bytes, folder: Path) -> None:
+    """Unpack a bundle into a new folder; nothing is written outside of it.
+
+    Raises:
+        IntegrityError: an entry that no bundle of ours has (absolute, `..`, a link, twice), or far too large.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            _require_safe(entries)
+            for entry in entries:
+                target = folder / entry.filename
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.read(entry))
+                target.chmod((entry.external_attr >> 16) & 0o777 or 0o644)
+    except zipfile.BadZipFile as error:
+        raise IntegrityError(f"the bundle is not a readable zip: {error}") from error
+
+
+def _require_safe(entries: list[zipfile.ZipInfo]) -> None:
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        raise IntegrityError("the bundle holds a name twice")
+    if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+        raise IntegrityError(f"the bundle would unpack to more than {MAX_UNPACKED_BYTES} bytes")
+    for entry in entries:
+        path = PurePosixPath(entry.filename)
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or kind not in (0, stat.S_IFREG):
+            raise IntegrityError(f"the bundle holds an unsafe entry: {entry.filename!r}")

@@ -1,0 +1,168 @@
+"""What results may depend on beside code and data: packages, Python, machine, threads."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import importlib.metadata
+import os
+import platform
+import re
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+
+from kit.files import canonical_json, sha256_bytes, sha256_file
+from kit.record import Machine, Software
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
+                     "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES",
+                     "XLA_FLAGS", "KERAS_BACKEND")  # fmt: skip
+_NORMALISE = re.compile(r"[-_.]+")
+
+
+class LockDifference(msgspec.Struct, frozen=True):
+    """One package that is not installed as the lock has it; `installed` is None if it is missing."""
+
+    package: str
+    locked: str
+    installed: str | None
+
+    def __str__(self) -> str:
+        """`numpy: locked 2.4.6, installed 2.3.0`."""
+        return f"{self.package}: locked {self.locked}, {f'installed {self.installed}' if self.installed else 'missing'}"
+
+
+@functools.cache
+def list_packages() -> tuple[tuple[str, str], ...]:
+    """(normalised name, version) of every installed distribution, sorted."""
+    found = {}
+    for distribution in importlib.metadata.distributions():
+        name = distribution.name
+        if name:
+            found.setdefault(_NORMALISE.sub("-", name).lower(), distribution.version)
+    return tuple(sorted(found.items()))
+
+
+def requirements_text() -> str:
+    """What is installed, a `name==version` line each, as the record's requirements.txt holds it."""
+    return "".join(f"{name}=={version}\n" for name, version in list_packages())
+
+
+def compare_lock(lock: Path) -> list[LockDifference]:
+    """How the installed packages differ from a lock file, for the lines whose marker holds here.
+
+    A package that is installed and not locked is no difference: the lock says what must be there.
+    """
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    installed = dict(list_packages())
+    differences = []
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        text = line.split("#")[0].rstrip(" \\").strip()
+        if not text or text.startswith("-"):
+            continue
+        try:
+            requirement = Requirement(text.split(" --hash")[0])
+        except InvalidRequirement:
+            differences.append(LockDifference(text, "unreadable line", None))
+            continue
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        name = _NORMALISE.sub("-", requirement.name).lower()
+        if name not in installed or not requirement.specifier.contains(installed[name], prereleases=True):
+            locked = str(requirement.specifier).removeprefix("==") or "any version"
+            differences.append(LockDifference(name, locked, installed.get(name)))
+    return differences
+
+
+def describe_software(lock: bytes | None) -> Software:
+    """What is installed, and the digest of the bundle's lock."""
+    text = requirements_text()
+    return Software(
+        packages_sha256=sha256_bytes(text.encode()),
+        n_packages=text.count("\n"),
+        lock_sha256=sha256_bytes(lock) if lock is not None else None,
+        kit_version=kit_version(),
+        kit_sources_sha256=_digest_editable_sources(),
+    )
+
+
+@functools.cache
+def kit_version() -> str:
+    """The installed version of kit."""
+    return importlib.metadata.version("kit-ml")
+
+
+@functools.cache
+def _digest_editable_sources() -> str | None:
+    """Digest of kit's sources for an editable install, whose version number says too little."""
+    origin = importlib.metadata.distribution("kit-ml").read_text("direct_url.json") or ""
+    if '"editable":true' not in origin.replace(" ", ""):
+        return None
+    package = Path(__file__).parent
+    files = {path.relative_to(package).as_posix(): sha256_file(path) for path in sorted(package.rglob("*.py"))}
+    return sha256_bytes(canonical_json(files))
+
+
+@functools.cache
+def describe_machine() -> Machine:
+    """Python, operating system, processor, threads, host and user."""
+    model, flags = _read_cpu()
+    return Machine(
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu_model=model,
+        cpu_flags_sha256=sha256_bytes(flags.encode()),
+        n_cpus=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        host=socket.gethostname(),
+        user=_user(),
+        thread_settings={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+    )
+
+
+def _read_cpu() -> tuple[str, str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), ""
+    facts = dict(reversed([[part.strip() for part in line.split(":", 1)] for line in lines if ":" in line]))
+    flags = facts.get("flags") or facts.get("Features") or ""
+    return facts.get("model name") or platform.machine(), " ".join(sorted(flags.split()))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+@functools.cache
+def boot_id() -> str:
+    """Tells this machine's present uptime from every other, so that a process id means something; empty if unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def process_mark(pid: int) -> str:
+    """When a process started, in the system's own unit; empty if there is no such process (or it is a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return "" if sys.platform == "linux" else _probe(pid)
+    return "" if fields[0] in ("Z", "X") else fields[19]
+
+
+def _probe(pid: int) -> str:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "alive"
