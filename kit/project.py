@@ -12,7 +12,7 @@ import msgspec
 from kit.environment import Environment, read_environment, require_known_parameters
 from kit.errors import KitError, ProjectError, suggest
 from kit.graph import Graph, make_graph
-from kit.notebook import read_notebook, read_stage
+from kit.notebook import Problem, lint_notebook, read_notebook, read_stage
 
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
@@ -55,7 +55,7 @@ class Project(msgspec.Struct, frozen=True):
 
     def read_graph(self) -> Graph:
         """The stages of the working tree."""
-        return graph_of_folder(self.root)
+        return stage_graph(self.root)
 
 
 class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,7 +110,7 @@ def _make_project(root: Path, table: dict[str, Any]) -> Project:
     )
 
 
-def graph_of_folder(root: Path) -> Graph:
+def stage_graph(root: Path) -> Graph:
     """The stages of a source folder: `notebooks/*.ipynb` that open a stage.
 
     Raises:
@@ -137,3 +137,9 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
         if not stage.name.replace("-", "_").isidentifier():
             raise KitError(f"{stage.notebook}: a stage's name must be letters, digits, '-' and '_': rename the file")
     return make_graph(stages)
+
+
+def lint_notebooks(root: Path) -> list[Problem]:
+    """What is wrong with the notebooks of a source folder; empty if nothing."""
+    paths = sorted((root / NOTEBOOKS).glob("*.ipynb"))
+    return [problem for path in paths for problem in lint_notebook(path.read_bytes(), f"{NOTEBOOKS}/{path.name}")]

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kit.files import canonical_json, sha256_bytes, sha256_file
-from kit.record import Machine, Software
+from kit.record import Machine, Process, Software
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
                      "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES",
@@ -38,7 +38,7 @@ class LockDifference(msgspec.Struct, frozen=True):
 @functools.cache
 def list_packages() -> tuple[tuple[str, str], ...]:
     """(normalised name, version) of every installed distribution, sorted."""
-    found = {}
+    found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = distribution.name
         if name:
@@ -147,6 +147,18 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def current_process() -> Process:
+    """This process."""
+    return Process(os.getpid(), process_mark(os.getpid()), boot_id())
+
+
+def is_alive(process: Process, host: str) -> bool:
+    """True while a process runs; a process on another host cannot be seen from here and counts as running."""
+    if host != socket.gethostname():
+        return True
+    return process.boot == boot_id() and process_mark(process.pid) == process.mark
 
 
 def process_mark(pid: int) -> str:

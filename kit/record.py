@@ -127,6 +127,20 @@ class Software(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kit_sources_sha256: str | None = None
 
 
+class Process(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The process that executed, told from every other by more than its number.
+
+    Attributes:
+        pid: process id on its host.
+        mark: when it started, in the system's own unit.
+        boot: id of the machine's uptime; empty where the system has none.
+    """
+
+    pid: int
+    mark: str
+    boot: str
+
+
 class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it took; None where the system does not tell."""
 
@@ -146,8 +160,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     status: Status
     started: datetime
     ended: datetime | None = None
-    pid: int
-    boot_id: str
+    process: Process
     parameters: tuple[ResolvedParameter, ...]
     code: Code
     inputs: tuple[InputArtifact, ...]

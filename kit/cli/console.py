@@ -1,0 +1,146 @@
+"""What commands share: examples first in the help, exit codes, results on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from kit.errors import KitError
+from kit.files import canonical_json, format_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kit.engine.values import Progress
+    from kit.execute import Workbench
+    from kit.record import Record
+
+INTERRUPTED = 130
+
+
+class ExampleCommand(click.Command):
+    """A command whose help begins with an example."""
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        self.example = example
+        super().__init__(*args, **kwargs)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The example, then click's own help."""
+        if self.example:
+            formatter.write(f"Example: {self.example}\n\n")
+        super().format_help(ctx, formatter)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value with stable keys.")
+env_option = click.option("--env", "environment", default="dev", show_default=True, help="The environment.")
+
+
+def open_workbench() -> Workbench:
+    """The project here, its archive, papermill, progress on stderr."""
+    from kit.archive import open_archive
+    from kit.execute import Workbench
+    from kit.project import find_project
+
+    project = find_project(Path.cwd())
+    archive = open_archive(project.archive, project.name)
+    return Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
+
+
+class LateEngine:
+    """papermill's engine, imported when the first notebook is executed."""
+
+    def execute(self, job: Any, progress: Any) -> Any:
+        """Execute a job."""
+        from kit.engine import PapermillEngine
+
+        return PapermillEngine().execute(job, progress)
+
+
+class ProgressLine:
+    """One line on stderr that is rewritten on a terminal, a plain line for each finished cell elsewhere."""
+
+    def __call__(self, stage: str, progress: Progress) -> None:
+        """Show where an execution stands."""
+        text = f"{stage}: cell {min(progress.n_done + 1, progress.n_cells)} of {progress.n_cells}, {progress.elapsed_s:.1f} s"
+        finished = progress.event.value == "cell-finished"
+        if sys.stderr.isatty():
+            end = "\n" if finished and progress.n_done == progress.n_cells else ""
+            sys.stderr.write(f"\r\033[K{text}{end}")
+        elif finished:
+            done = f"{stage}: cell {progress.n_done} of {progress.n_cells} done, {progress.elapsed_s:.1f} s"
+            sys.stderr.write(f"{done}\n")
+        sys.stderr.flush()
+
+
+def print_progress(text: str) -> None:
+    """A sentence on stderr."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout."""
+    plain = msgspec.to_builtins(value, builtin_types=(__import__("datetime").datetime,))
+    click.echo(json.dumps(json.loads(canonical_json(plain)), indent=2, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Aligned columns on stdout; numbers to the right."""
+    texts = [[format_cell(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+    right = [
+        bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
+        for i in range(len(header))
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)]
+        return "  ".join(parts).rstrip()
+
+    click.echo(line(list(header)))
+    click.echo("  ".join("─" * width for width in widths))
+    for row in texts:
+        click.echo(line(row))
+
+
+def format_cell(cell: Any) -> str:
+    """A table's cell: numbers short, nothing as an empty text."""
+    if cell is None:
+        return ""
+    return f"{cell:.1f}" if isinstance(cell, float) else str(cell)
+
+
+def format_when(time: datetime | None) -> str:
+    """UTC to the second, for people."""
+    return format_time(time)[:19].replace("T", " ") if time else ""
+
+
+def main_metric(record: Record, gated: Sequence[str]) -> str:
+    """The metric to show first: one that a gate limits, else the first."""
+    names = [name for name in gated if name in record.metrics] or list(record.metrics)
+    if not names:
+        return ""
+    value = record.metrics[names[0]]
+    return f"{names[0]} {value:.4g}" if isinstance(value, float) else f"{names[0]} {value}"
+
+
+def exit_code_of(records: Sequence[Record]) -> int:
+    """0 if all succeeded, 130 if one was interrupted, else 1."""
+    statuses = {record.status.value for record in records}
+    if statuses <= {"succeeded"}:
+        return 0
+    return INTERRUPTED if "interrupted" in statuses else 1
+
+
+def report_error(error: KitError, *, as_json: bool) -> int:
+    """Print an error, give its exit code."""
+    if as_json:
+        print_json({"error": {"kind": type(error).__name__, "message": str(error)}})
+    click.echo(f"kit: {error}", err=True)
+    return error.exit_code

@@ -1,0 +1,99 @@
+"""`kit`: its commands are those below and the stages of the project that it is called in."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kit.cli.console import INTERRUPTED, ExampleCommand, report_error
+from kit.errors import KitError
+
+# name -> (module, attribute): imported when called, so that `kit --help` stays quick
+_COMMANDS = {
+    "all": ("kit.cli.stages", "all_command"),
+    "records": ("kit.cli.records", "records_command"),
+    "show": ("kit.cli.records", "show_command"),
+    "open": ("kit.cli.records", "open_command"),
+    "releases": ("kit.cli.records", "releases_command"),
+    "report": ("kit.cli.records", "report_command"),
+    "lab": ("kit.cli.lab", "lab_command"),
+}
+
+
+class KitGroup(click.Group):
+    """The fixed commands, then the project's stages in execution order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Stages first: they are what people come for."""
+        return [*_stage_names(), *_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None if there is none."""
+        import importlib
+
+        if cmd_name in _COMMANDS:
+            module, attribute = _COMMANDS[cmd_name]
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        from kit.cli.stages import make_stage_command
+
+        return make_stage_command(cmd_name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click, with the nearest name for one that does not exist."""
+        from kit.errors import suggest
+
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            ctx.fail(f"command or stage {name!r}{suggest(name, self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The example, then click's own help."""
+        formatter.write("Example: kit all --env dev\n\n")
+        super().format_help(ctx, formatter)
+
+
+def _stage_names() -> list[str]:
+    from kit.project import find_project
+
+    try:
+        return [stage.name for stage in find_project(Path.cwd()).read_graph().stages]
+    except KitError as error:
+        if "lies in no kit project" not in str(error):
+            click.echo(f"kit: the project's stages cannot be listed: {error}", err=True)
+        return []
+
+
+@click.command(cls=KitGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="kit-ml", prog_name="kit")
+def group() -> None:
+    """Build, train, release and run machine-learning notebooks, with a sealed record of every execution."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use, 3 cannot be decided here, 130 interrupted."""
+    texts = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = group.main(args=texts, prog_name="kit", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = INTERRUPTED
+    except KeyboardInterrupt:
+        click.echo("kit: interrupted", err=True)
+        code = INTERRUPTED
+    except KitError as error:
+        code = report_error(error, as_json="--json" in texts)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; there is no one to tell
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+__all__ = ["ExampleCommand", "group", "main"]

@@ -1,0 +1,154 @@
+"""Looking at what is in the archive: `records`, `show`, `open`, `releases`, `report`."""
+
+from __future__ import annotations
+
+import webbrowser
+from typing import TYPE_CHECKING
+
+import click
+
+from kit.cli.console import (
+    ExampleCommand,
+    format_when,
+    json_option,
+    main_metric,
+    open_workbench,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from kit.archive import Archive
+
+_SORTS = ("started", "stage", "environment", "status", "seconds")
+
+
+@click.command(cls=ExampleCommand, name="records", example="kit records --stage train --status failed --sort seconds")
+@click.option("--stage", help="Only this stage.")
+@click.option("--env", "environment", help="Only this environment.")
+@click.option(
+    "--status", help="Only this status: succeeded, failed, timed-out, kernel-died, interrupted, lost, started."
+)
+@click.option(
+    "--sort", type=click.Choice(_SORTS), default="started", show_default=True, help="Newest or largest first."
+)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@json_option
+def records_command(
+    stage: str | None, environment: str | None, status: str | None, sort: str, limit: int, as_json: bool
+) -> None:
+    """List executions."""
+    from kit.errors import UnknownNameError
+    from kit.record import Status
+
+    if status and status not in {each.value for each in Status}:
+        raise UnknownNameError("status", status, [each.value for each in Status])
+    archive = open_workbench().archive
+    wanted = {"stage": stage, "environment": environment, "status": status}
+    found = [
+        record
+        for record in archive.records()
+        if all(value is None or getattr(record, key) == value for key, value in wanted.items())
+    ]
+    _warn_unreadable(archive)
+    if sort == "seconds":
+        found.sort(key=lambda record: record.wall_s or 0.0, reverse=True)
+    elif sort != "started":
+        found.sort(key=lambda record: str(getattr(record, sort)))
+    if as_json:
+        print_json(found[:limit])
+        return
+    rows = [
+        [r.id, r.stage, r.environment, r.status.value, format_when(r.started), r.wall_s, main_metric(r, ("auc",))]
+        for r in found[:limit]
+    ]
+    print_table(["record", "stage", "environment", "status", "started (UTC)", "seconds", "metric"], rows)
+    if len(found) > limit:
+        click.echo(f"{len(found) - limit} more; use --limit")
+
+
+@click.command(cls=ExampleCommand, name="show", example="kit show 4f09c1")
+@click.argument("name", metavar="RECORD|RELEASE")
+@json_option
+def show_command(name: str, as_json: bool) -> None:
+    """Everything about one record (any unique beginning or end of its id) or release, on one screen."""
+    from kit.cli.show import describe_record, describe_release
+
+    archive = open_workbench().archive
+    release = archive.find_release(name)
+    if release:
+        manifest = archive.read_manifest(release)
+        if as_json:
+            print_json({"release": release, "manifest": manifest})
+        else:
+            click.echo(describe_release(release, manifest))
+        return
+    record = archive.find_record(name)
+    if as_json:
+        print_json(record)
+    else:
+        click.echo(describe_record(record, archive.record_folder(record.id)))
+
+
+@click.command(cls=ExampleCommand, name="open", example="kit open 4f09c1")
+@click.argument("name", metavar="RECORD")
+@click.option("--no-browser", is_flag=True, help="Only print the page's path.")
+@json_option
+def open_command(name: str, no_browser: bool, as_json: bool) -> None:
+    """Make a record's page and open it in the browser."""
+    from kit.report import make_page
+
+    workbench = open_workbench()
+    record = workbench.archive.find_record(name)
+    page = make_page(workbench.project, workbench.archive, record)
+    if as_json:
+        print_json({"record": record.id, "page": str(page)})
+    else:
+        click.echo(page)
+    if not no_browser and not as_json:
+        webbrowser.open(page.as_uri())
+
+
+@click.command(cls=ExampleCommand, name="releases", example="kit releases --env staging")
+@click.option("--env", "environment", help="Only this environment.")
+@json_option
+def releases_command(environment: str | None, as_json: bool) -> None:
+    """List releases, newest last; the newest of an environment is live there."""
+    archive = open_workbench().archive
+    releases = archive.list_releases(environment)
+    if as_json:
+        print_json(releases)
+        return
+    live = {release.environment: release.id for release in releases}
+    rows = [
+        [
+            r.id,
+            "live" if live[r.environment] == r.id else "",
+            format_when(r.time),
+            r.who,
+            r.record,
+            r.manifest_sha256[:12],
+        ]
+        for r in releases
+    ]
+    print_table(["release", "", "cut (UTC)", "by", "record", "release.json"], rows)
+
+
+@click.command(cls=ExampleCommand, name="report", example="kit report")
+@json_option
+def report_command(as_json: bool) -> None:
+    """Make the HTML pages of all records and their index."""
+    from kit.report import make_reports
+
+    workbench = open_workbench()
+    index = make_reports(workbench.project, workbench.archive)
+    _warn_unreadable(workbench.archive)
+    if as_json:
+        print_json({"report": str(index)})
+    else:
+        click.echo(index)
+
+
+def _warn_unreadable(archive: Archive) -> None:
+    for sentence in archive.unreadable:
+        click.echo(f"kit: not listed: {sentence}", err=True)

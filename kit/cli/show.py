@@ -1,0 +1,90 @@
+"""One record or release as text, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kit.cli.console import format_when
+from kit.files import format_bytes
+from kit.gate import Manifest, Release
+from kit.record import CellStatus, Record
+
+
+def describe_record(record: Record, folder: Path) -> str:
+    """Everything a person wants to know: what happened first, then what went in and came out."""
+    lines = [f"{record.id}  {record.status.upper()}"]
+    if record.failure:
+        cell = f" in cell {record.failure.cell + 1}" if record.failure.cell is not None else ""
+        lines.append(f"  {record.failure.kind}{cell}: {record.failure.message}")
+    lines += _section("", list(_facts(record)))
+    lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])
+    lines += _section("inputs", [_artifact_row(i.artifact, i.origin) for i in record.inputs])
+    lines += _section("outputs", [_artifact_row(artifact, "") for artifact in record.outputs])
+    lines += _section("metrics", [(name, _number(value)) for name, value in record.metrics.items()])
+    lines += _section("checks", [_check_row(check) for check in record.checks])
+    lines += ["", f"files: {folder}"]
+    return "\n".join(lines)
+
+
+def _facts(record: Record) -> Iterator[tuple[str, ...]]:
+    seconds = f"{record.wall_s:.1f} s" if record.wall_s is not None else "never closed"
+    done = sum(cell.status is CellStatus.SUCCEEDED for cell in record.cells)
+    yield "stage", f"{record.stage} in {record.environment}" + (f", release {record.release}" if record.release else "")
+    yield "started", f"{format_when(record.started)} UTC, {seconds}"
+    if record.cells:
+        yield "cells", f"{done} of {len(record.cells)} succeeded"
+    commit = f"commit {record.code.commit[:12]}" if record.code.commit else "no commit"
+    yield (
+        "code",
+        f"bundle {record.code.bundle_sha256[:12]}, {commit}, {'dirty' if record.code.dirty else 'clean'}"
+        + (f", built by {record.code.build}" if record.code.build else ""),
+    )
+    software = record.software
+    yield "software", f"kit {software.kit_version}, {record.machine.python}, {software.n_packages} packages"
+    yield (
+        "machine",
+        f"{record.machine.user}@{record.machine.host}, {record.machine.n_cpus} × {record.machine.cpu_model}",
+    )
+    if record.usage and record.usage.peak_memory_bytes:
+        cpu = f", {record.usage.kernel_cpu_s:.1f} s of CPU" if record.usage.kernel_cpu_s is not None else ""
+        yield "kernel", f"{format_bytes(record.usage.peak_memory_bytes)} at most{cpu}"
+
+
+def _artifact_row(artifact: Any, origin: str) -> tuple[str, ...]:
+    return artifact.name, f"sha256 {artifact.sha256[:12]}", format_bytes(artifact.size_bytes), origin
+
+
+def _check_row(check: Any) -> tuple[str, ...]:
+    verdict = "passed" if check.passed else "FAILED: " + "; ".join(check.problems)
+    warnings = f", {len(check.warnings)} warnings" if check.warnings else ""
+    return check.artifact, f"{verdict}{warnings}", f"{len(check.expectations)} expectations on {check.n_rows:,} rows"
+
+
+def describe_release(release: Release, manifest: Manifest) -> str:
+    """What a release pins, and on what evidence."""
+    lines = [f"{release.id}  cut {format_when(release.time)} UTC by {release.who}"]
+    facts = [
+        ("code", f"bundle {manifest.bundle_sha256[:12]}, commit {(manifest.commit or 'none')[:12]}"),
+        ("training", manifest.training_record),
+        ("cut by", release.record),
+        ("configuration", f"sha256 {manifest.configuration_sha256[:12]}"),
+    ]
+    lines += _section("", facts)
+    lines += _section("artifacts", [_artifact_row(artifact, "") for artifact in manifest.artifacts])
+    lines += _section("metrics", [(name, _number(value)) for name, value in manifest.metrics.items()])
+    lines += _section("gate", [(e.finding.value, e.kind, e.subject, e.detail) for e in manifest.verdict.evidence])
+    return "\n".join(lines)
+
+
+def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return []
+    widths = [max(len(row[i]) if i < len(row) else 0 for row in rows) for i in range(max(map(len, rows)))]
+    body = ["  " + "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=False)).rstrip() for row in rows]
+    return ["", title, *body] if title else body
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

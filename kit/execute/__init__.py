@@ -1,0 +1,16 @@
+"""Executing one stage: decide what exactly will be executed, execute it in a workspace, seal what remains."""
+
+from kit.execute.inputs import ResolvedInput, resolve_inputs
+from kit.execute.plan import Order, Plan, Workbench, finish_plan, plan_stage
+from kit.execute.stage import execute_plan
+
+__all__ = [
+    "Order",
+    "Plan",
+    "ResolvedInput",
+    "Workbench",
+    "execute_plan",
+    "finish_plan",
+    "plan_stage",
+    "resolve_inputs",
+]

@@ -1,0 +1,191 @@
+"""What exactly will be executed: code, parameters and inputs of one stage, decided before any kernel starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kit.archive import Archive
+from kit.bundle import Bundle, make_bundle
+from kit.engine.values import Job, Outcome, Progress
+from kit.environment import Environment, require_known_parameters
+from kit.errors import NotFoundError, PolicyError, UnknownNameError
+from kit.execute.inputs import ResolvedInput, resolve_inputs
+from kit.files import Clock, sha256_bytes, utc_now
+from kit.graph import BUILD, Graph, Stage, require_bound
+from kit.parameter import ResolvedParameter, parse_text, resolve_parameters
+from kit.project import Project
+from kit.record import Code, Record
+from kit.workspace import GateContext, ReleaseContext
+
+BUNDLE = "bundle.zip"
+
+
+class Engine(Protocol):
+    """Executes a notebook; never raises for what the notebook did."""
+
+    def execute(self, job: Job, progress: Callable[[Progress], None]) -> Outcome:
+        """Execute it."""
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What use cases work with: the project, its archive, and the collaborators that tests replace."""
+
+    project: Project
+    archive: Archive
+    engine: Engine
+    clock: Clock = utc_now
+    notify: Callable[[str], None] = lambda _: None
+    on_progress: Callable[[str, Progress], None] = lambda _stage, _progress: None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asked for.
+
+    Attributes:
+        stage: its name.
+        environment: its name.
+        parameters: name -> text, as the command line has them.
+        inputs: input name -> record id or path.
+        timeout_s: instead of the environment's.
+    """
+
+    stage: str
+    environment: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be executed, down to the digest. Nothing of it is decided later."""
+
+    stage: Stage
+    environment: Environment
+    bundle: Bundle
+    code: Code
+    parameters: tuple[ResolvedParameter, ...]
+    inputs: tuple[ResolvedInput, ...]
+    timeout_s: float
+    gate: GateContext | None = None
+    release: ReleaseContext | None = None
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Parameter values by name."""
+        return {parameter.name: parameter.value for parameter in self.parameters}
+
+
+def plan_stage(workbench: Workbench, order: Order) -> Plan:
+    """Plan a stage other than `release` and `run`.
+
+    Raises:
+        PolicyError: the environment's policy forbids the code at hand.
+        UsageError: parameters, signature or graph are wrong (see `kit.errors`).
+        NotFoundError: an input or a build is missing.
+    """
+    environment = workbench.project.read_environment(order.environment)
+    require_policy(environment)
+    bundle, build = _choose_bundle(workbench, environment, order.stage)
+    graph = bundle.read_graph()
+    stage = graph.stage(order.stage)
+    require_bound(stage, graph, [*environment.data, *order.inputs], environment.name)
+    parameters = choose_parameters(stage, graph, environment, order.parameters)
+    inputs = resolve_inputs(stage, graph, environment, workbench.archive, workbench.project.root, order.inputs)
+    return finish_plan(workbench, order, stage, environment, bundle, build, parameters, inputs)
+
+
+def finish_plan(
+    workbench: Workbench,
+    order: Order,
+    stage: Stage,
+    environment: Environment,
+    bundle: Bundle,
+    build: str | None,
+    parameters: tuple[ResolvedParameter, ...],
+    inputs: Sequence[ResolvedInput],
+    gate: GateContext | None = None,
+    release: ReleaseContext | None = None,
+) -> Plan:
+    """Put the decided parts together and keep the bundle in the archive."""
+    code = Code(
+        bundle_sha256=workbench.archive.objects.put_bytes(bundle.data),
+        notebook=stage.notebook,
+        notebook_sha256=sha256_bytes(bundle.read(stage.notebook)),
+        commit=bundle.commit,
+        dirty=bundle.is_dirty,
+        build=build,
+    )
+    timeout_s = order.timeout_s or environment.limits.timeout_s
+    return Plan(stage, environment, bundle, code, parameters, tuple(inputs), timeout_s, gate, release)
+
+
+def choose_parameters(
+    stage: Stage, graph: Graph, environment: Environment, texts: Mapping[str, str]
+) -> tuple[ResolvedParameter, ...]:
+    """Merge notebook < environment < command line for one stage; texts are read by the declared types."""
+    require_known_parameters(environment, graph)
+    declared = {parameter.name: parameter for parameter in stage.parameters}
+    where = f"declared in {stage.notebook}"
+    for name in texts:
+        if name not in declared:
+            raise UnknownNameError(f"stage {stage.name!r}: parameter", name, declared, where)
+    values = {name: parse_text(declared[name], text) for name, text in texts.items()}
+    return resolve_parameters(stage.parameters, environment.parameters_for(stage, graph), values, where)
+
+
+def require_policy(environment: Environment) -> None:
+    """Refuse what an environment asks for and this kit cannot keep.
+
+    Raises:
+        PolicyError: signatures are demanded.
+    """
+    if environment.policy.signed:
+        raise PolicyError(
+            f"environments/{environment.name}.toml demands signed work (policy.signed), which this version of kit "
+            f"cannot make: set it to false"
+        )
+
+
+def _choose_bundle(workbench: Workbench, environment: Environment, stage: str) -> tuple[Bundle, str | None]:
+    if environment.policy.code == "worktree":
+        return make_bundle(workbench.project, tracked_only=False), None
+    if stage == BUILD:
+        bundle = make_bundle(workbench.project, tracked_only=True)
+        if bundle.is_dirty:
+            changes = ", ".join(bundle.changes[:5]) + (" …" if len(bundle.changes) > 5 else "")
+            raise PolicyError(
+                f'environment {environment.name!r} builds committed sources only (policy.code = "build"), but '
+                f"{'there is no commit' if bundle.commit is None else f'these differ from the commit: {changes}'}; commit first"
+            )
+        return bundle, None
+    record = workbench.archive.newest(is_clean_build)
+    if record is None:
+        raise PolicyError(
+            f'environment {environment.name!r} executes only what a clean build made (policy.code = "build"), and the '
+            f"archive has no succeeded build of committed sources: commit, then run `kit build --env ci`"
+        )
+    return bundle_of(workbench.archive, record), record.id
+
+
+def is_clean_build(record: Record) -> bool:
+    """True for a succeeded build of exactly a commit's sources."""
+    return record.stage == BUILD and record.succeeded and not record.code.dirty and record.output(BUNDLE) is not None
+
+
+def bundle_of(archive: Archive, record: Record) -> Bundle:
+    """The sources that a record executed.
+
+    Raises:
+        NotFoundError: they are not in the archive.
+        IntegrityError: they were changed there.
+    """
+    try:
+        data = archive.objects.read(record.code.bundle_sha256)
+    except NotFoundError as error:
+        raise NotFoundError(f"the bundle of record {record.id} is gone: {error}") from error
+    return Bundle(data, record.code.commit, ("(as recorded)",) if record.code.dirty else ())

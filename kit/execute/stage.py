@@ -1,0 +1,318 @@
+"""Executing a plan: workspace, kernel, what came out, the sealed record."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kit.archive import OpenRecord
+from kit.archive.objects import hash_artifact
+from kit.artifact import Artifact, InputArtifact
+from kit.bundle import unpack_bundle
+from kit.check import CheckResult
+from kit.engine.values import Job, Outcome
+from kit.environment import SecretReference
+from kit.errors import KitError, UsageError
+from kit.execute.plan import BUNDLE, Plan, Workbench
+from kit.files import canonical_json, format_time, remove_tree, sha256_bytes
+from kit.graph import BUILD
+from kit.notebook import read_notebook
+from kit.provenance import current_process, describe_machine, describe_software, requirements_text
+from kit.record import Failure, Record, Status, Usage, new_record_id
+from kit.redaction import Redactor
+from kit.scraps import read_scraps
+from kit.workspace import CONTEXT_VARIABLE, Context, Workspace, create_workspace, remove_abandoned
+
+MIN_SECRET_LENGTH = 4
+
+
+def execute_plan(workbench: Workbench, plan: Plan) -> Record:
+    """Execute a stage and seal its record, whatever happens.
+
+    Returns:
+        The closed record: succeeded only if every cell did, every declared output was written, inputs stayed as they
+        were, and every check that is due passed on exactly these bytes.
+    """
+    secrets = read_secrets(plan.environment.secrets)
+    redactor = Redactor(secrets)
+    started = _describe_start(workbench, plan, redactor)
+    folder = workbench.project.scratch / "workspaces"
+    remove_abandoned(folder)
+    notebook = plan.bundle.read(plan.stage.notebook)
+    files = {
+        "source.ipynb": redactor.text(notebook.decode()).encode(),
+        "requirements.txt": requirements_text().encode(),
+    }
+    opened = workbench.archive.open_record(started, files)
+    workspace = Workspace(folder / started.id)
+    outcome: Outcome | None = None
+    try:
+        create_workspace(workspace.folder)
+        _fill(workbench, plan, workspace, started.id)
+        job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
+        outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
+        closed = _collect(workbench, plan, workspace, started, outcome)
+    except KeyboardInterrupt:
+        failure = Failure("KeyboardInterrupt", "interrupted while kit prepared or collected the execution")
+        closed = _close(workbench, started, outcome, Status.INTERRUPTED, failure)
+    except (KitError, OSError) as error:
+        closed = _close(workbench, started, outcome, Status.FAILED, Failure(type(error).__name__, str(error)))
+    finally:
+        remove_tree(workspace.folder)
+    return _seal(opened, _redact(closed, redactor), outcome)
+
+
+def read_secrets(references: dict[str, SecretReference]) -> dict[str, str]:
+    """The values of those secrets that can be resolved here; the others fail when a stage asks for them.
+
+    Raises:
+        UsageError: a value is too short to be kept out of texts.
+    """
+    secrets = {}
+    for name, reference in references.items():
+        value = read_secret(reference)
+        if value is None:
+            continue
+        if len(value) < MIN_SECRET_LENGTH:
+            raise UsageError(
+                f"secret {name!r} has {len(value)} characters; kit keeps secrets of at least "
+                f"{MIN_SECRET_LENGTH} out of records, a shorter one would blank ordinary text"
+            )
+        secrets[name] = value
+    return secrets
+
+
+def read_secret(reference: SecretReference) -> str | None:
+    """The value that a reference leads to; None if there is none here."""
+    if reference.env:
+        return os.environ.get(reference.env)
+    try:
+        return Path(reference.file).expanduser().read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Record:
+    now = workbench.clock()
+    names = plan.bundle.names()
+    lock = plan.bundle.read(workbench.project.lock) if workbench.project.lock in names else None
+    record = Record(
+        id=new_record_id(plan.stage.name, now),
+        stage=plan.stage.name,
+        environment=plan.environment.name,
+        configuration_sha256=plan.environment.sha256,
+        status=Status.STARTED,
+        started=now,
+        process=current_process(),
+        parameters=plan.parameters,
+        code=plan.code,
+        inputs=tuple(each.recorded for each in plan.inputs),
+        machine=describe_machine(),
+        software=describe_software(lock),
+        release=plan.release.id if plan.release else None,
+    )
+    return _redact(record, redactor)
+
+
+def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str) -> None:
+    objects = workbench.archive.objects
+    unpack_bundle(plan.bundle.data, workspace.source)
+    workspace.bundle.write_bytes(plan.bundle.data)
+    for each in plan.inputs:
+        objects.copy_artifact(each.artifact, workspace.inputs / each.artifact.name)
+    if plan.release:
+        for artifact in plan.release.manifest.artifacts:
+            workspace.release.mkdir(exist_ok=True)
+            objects.copy_artifact(artifact, workspace.release / artifact.name)
+    scratch = workbench.project.scratch / "scratch" / _work_key(plan)
+    scratch.mkdir(parents=True, exist_ok=True)
+    release = plan.release and msgspec.structs.replace(plan.release, folder=str(workspace.release))
+    workspace.write_context(
+        Context(
+            stage=plan.stage.name,
+            environment=plan.environment.name,
+            record=record_id,
+            root=str(workspace.source),
+            inputs={name: str(workspace.inputs / name) for name in plan.stage.inputs},
+            outputs={name: str(workspace.outputs / name) for name in plan.stage.outputs},
+            facts=str(workspace.facts),
+            scratch=str(scratch),
+            bundle=str(workspace.bundle),
+            settings=plan.environment.settings,
+            secrets=plan.environment.secrets,
+            release=release,
+            gate=plan.gate,
+        )
+    )
+
+
+def _work_key(plan: Plan) -> str:
+    """Same code, parameters and inputs give the same scratch folder."""
+    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, [each.artifact.sha256 for each in plan.inputs]]
+    return sha256_bytes(canonical_json(work))[:24]
+
+
+def _make_job(
+    plan: Plan, workspace: Workspace, opened: OpenRecord, notebook: dict[str, Any], secrets: dict[str, str]
+) -> Job:
+    return Job(
+        notebook=notebook,
+        parameters={each.name: each.value for each in plan.parameters if each.source != "notebook"},
+        folder=(workspace.source / plan.stage.notebook).parent,
+        variables={CONTEXT_VARIABLE: str(workspace.context)},
+        journal=opened.folder,
+        secrets=secrets,
+        timeout_s=plan.timeout_s,
+        output_budget_bytes=plan.environment.limits.output_bytes,
+    )
+
+
+def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Record, outcome: Outcome) -> Record:
+    inputs = tuple(_rehash(each, workspace) for each in started.inputs)
+    checks = tuple(workspace.read_checks())
+    facts: dict[str, Any] = {
+        "inputs": inputs,
+        "checks": checks,
+        "metrics": read_scraps(outcome.notebook),
+        "determinism": workspace.read_determinism(),
+    }
+    if outcome.status is not Status.SUCCEEDED:
+        return _close(workbench, started, outcome, outcome.status, outcome.failure, **facts)
+    missing = [name for name in plan.stage.outputs if not (workspace.outputs / name).exists()]
+    if missing:
+        sentence = f"declared output {', '.join(map(repr, missing))} was not written; write to stage.outputs[…]"
+        return _close(workbench, started, outcome, Status.FAILED, Failure("OutputMissing", sentence), **facts)
+    outputs = tuple(
+        workbench.archive.objects.put_artifact(name, workspace.outputs / name) for name in plan.stage.outputs
+    )
+    failure = _first_failure(plan, inputs, outputs, checks)
+    status = Status.FAILED if failure else Status.SUCCEEDED
+    closed = _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
+    if closed.succeeded:
+        remove_tree(workbench.project.scratch / "scratch" / _work_key(plan))
+    return closed
+
+
+def _rehash(each: InputArtifact, workspace: Workspace) -> InputArtifact:
+    now = hash_artifact(each.artifact.name, workspace.inputs / each.artifact.name)
+    return msgspec.structs.replace(each, sha256_after=now)
+
+
+def _first_failure(
+    plan: Plan, inputs: tuple[InputArtifact, ...], outputs: tuple[Artifact, ...], checks: tuple[CheckResult, ...]
+) -> Failure | None:
+    judges: list[Callable[[], Failure | None]] = [
+        lambda: _judge_inputs(inputs),
+        lambda: _judge_checks(plan, inputs, outputs, checks),
+        lambda: _judge_bundle(plan, outputs),
+        lambda: _judge_release(plan, outputs),
+    ]
+    return next((failure for judge in judges if (failure := judge())), None)
+
+
+def _judge_inputs(inputs: tuple[InputArtifact, ...]) -> Failure | None:
+    for each in inputs:
+        if each.sha256_after != each.artifact.sha256:
+            now = f"{each.sha256_after[:12]}…" if each.sha256_after else "gone"
+            sentence = (
+                f"input {each.artifact.name!r} was changed while the stage ran (before {each.artifact.sha256[:12]}…, after "
+                f"{now}); write to stage.outputs or stage.scratch instead"
+            )
+            return Failure("InputChanged", sentence)
+    return None
+
+
+def _judge_checks(
+    plan: Plan, inputs: tuple[InputArtifact, ...], outputs: tuple[Artifact, ...], checks: tuple[CheckResult, ...]
+) -> Failure | None:
+    digests = {artifact.name: artifact.sha256 for artifact in (*(each.artifact for each in inputs), *outputs)}
+    suites = {Path(name).stem for name in plan.bundle.names() if name.startswith("notebooks/expectations/")}
+    checked = {check.artifact for check in checks}
+    for artifact in outputs:
+        if Path(artifact.name).stem in suites and artifact.name not in checked:
+            sentence = f"{artifact.name!r} has a suite and was not checked; call stage.check({artifact.name!r}) after writing it"
+            return Failure("CheckMissing", sentence)
+    for check in checks:
+        if digests.get(check.artifact) != check.artifact_sha256:
+            sentence = f"{check.artifact!r} was changed after its check; check it after the last write"
+            return Failure("CheckOutdated", sentence)
+        if not check.passed:
+            return Failure("CheckFailed", f"check of {check.artifact!r}: {'; '.join(check.problems)}")
+    return None
+
+
+def _judge_bundle(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
+    for artifact in outputs:
+        if plan.stage.name == BUILD and artifact.name == BUNDLE and artifact.sha256 != plan.code.bundle_sha256:
+            sentence = (
+                f"{BUNDLE} is not the bundle that the build executed in; copy stage.bundle to stage.outputs[{BUNDLE!r}]"
+            )
+            return Failure("BundleDiffers", sentence)
+    return None
+
+
+def _judge_release(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
+    if plan.gate is None:
+        return None
+    if not plan.gate.verdict.passed or plan.gate.manifest is None:
+        return Failure("GateRefused", "; ".join(plan.gate.verdict.reasons))
+    if [artifact.sha256 for artifact in outputs if artifact.name == "release.json"] != [plan.gate.manifest.sha256]:
+        return Failure(
+            "ReleaseDiffers", "release.json is not what the gate admitted; write it with stage.cut_release()"
+        )
+    return None
+
+
+def _close(
+    workbench: Workbench,
+    started: Record,
+    outcome: Outcome | None,
+    status: Status,
+    failure: Failure | None,
+    **facts: Any,
+) -> Record:
+    ended = workbench.clock()
+    usage = Usage(
+        wall_s=round((ended - started.started).total_seconds(), 3),
+        kernel_cpu_s=outcome.kernel_cpu_s if outcome else None,
+        peak_memory_bytes=outcome.peak_memory_bytes if outcome else None,
+    )
+    cells = outcome.cells if outcome else ()
+    return msgspec.structs.replace(
+        started, ended=ended, status=status, failure=failure, cells=cells, usage=usage, **facts
+    )
+
+
+def _redact(record: Record, redactor: Redactor) -> Record:
+    if not redactor:
+        return record
+    parameters = tuple(msgspec.structs.replace(p, value=redactor.value(p.value)) for p in record.parameters)
+    failure = record.failure and msgspec.structs.replace(record.failure, message=redactor.text(record.failure.message))
+    return msgspec.structs.replace(
+        record,
+        parameters=parameters,
+        failure=failure,
+        metrics=redactor.value(record.metrics),
+        determinism=redactor.value(record.determinism),
+    )
+
+
+def _seal(opened: OpenRecord, record: Record, outcome: Outcome | None) -> Record:
+    files = {f"checks/{check.artifact}.json": canonical_json(msgspec.to_builtins(check)) for check in record.checks}
+    if outcome:
+        notebook = {
+            **outcome.notebook,
+            "metadata": {**outcome.notebook.get("metadata", {}), "kit": _notebook_mark(record)},
+        }
+        files["executed.ipynb"] = (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "replace")
+    opened.close(record, files)
+    return record
+
+
+def _notebook_mark(record: Record) -> dict[str, Any]:
+    return {"record": record.id, "stage": record.stage, "status": record.status, "started": format_time(record.started)}

@@ -1,0 +1,349 @@
+"""Great Expectations, failing closed: a suite file, one artifact, and a result that holds none of the data's values.
+
+Great Expectations passes an empty suite and an empty table, drops an expectation whose type it does not know, and puts
+row values into results and messages. So suites are parsed strictly here, expectations are evaluated one by one, and
+everything that is not a clear pass becomes an error in the result. Only this module imports great_expectations.
+"""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import importlib.util
+import io
+import json
+import math
+import re
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kit.check import CheckResult, ExpectationResult, Finding, Severity
+from kit.errors import SuiteError, suggest
+from kit.files import sha256_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW_COUNTS = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
+FORMATS = (".parquet", ".csv", ".json", ".jsonl")
+
+_SUITE_KEYS = ("name", "expectations", "meta")
+_EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta")
+_COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
+
+# What an expectation observed is kept only where it cannot be a row's value: counts, fractions, names of columns and
+# types; means only over enough rows. Minimum, maximum, median, quantiles and sets of values are row values.
+_OBSERVES_COUNTS = re.compile(r"expect_(table_(row|column)_count|column_unique_value_count|column_proportion)_")
+_OBSERVES_MEANS = re.compile(r"expect_column_(mean|stdev|sum)_to_be_between")
+_OBSERVES_COLUMNS = re.compile(r"expect_table_columns_to_match_")
+_LEAST_ROWS_OF_A_MEAN = 10
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """One expectation of a suite file: Great Expectations' type and arguments, what failing means, and why it is there."""
+
+    type: str
+    arguments: dict[str, Any]
+    severity: Severity
+    why: str
+
+
+class Suite(msgspec.Struct, frozen=True):
+    """An expectation suite, as `notebooks/expectations/<artifact stem>.json` has it."""
+
+    name: str
+    sha256: str
+    expectations: tuple[Expectation, ...]
+
+
+def suite_path_of(artifact: str, notebooks: Path) -> Path:
+    """Where the suite of an artifact lies: `notebooks/expectations/<artifact stem>.json`."""
+    return notebooks / "expectations" / f"{Path(artifact).stem}.json"
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite file strictly; does not import Great Expectations.
+
+    Raises:
+        SuiteError: unreadable, empty, without a row count, an unknown key or expectation type, a missing reason, or
+            an expectation that could not fail.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"{path.name}: the suite cannot be read ({error.strerror}); write {path}") from error
+    return parse_suite(data, path.name)
+
+
+def parse_suite(data: bytes, where: str) -> Suite:
+    """The same for a file's bytes; `where` names the file in messages."""
+    try:
+        declared = json.loads(data)
+    except ValueError as error:
+        raise SuiteError(f"{where}: the suite is no JSON: {error}") from error
+    _require_keys(declared, _SUITE_KEYS, ("name", "expectations"), where)
+    if not isinstance(declared["name"], str) or not declared["name"]:
+        raise SuiteError(f"{where}: 'name' must be a text, found {declared['name']!r}")
+    items = declared["expectations"]
+    if not isinstance(items, list) or not items:
+        raise SuiteError(f"{where}: the suite is empty and would pass everything; write at least one expectation")
+    expectations = tuple(_parse_expectation(item, f"{where}, expectation {n}") for n, item in enumerate(items, 1))
+    if not any(e.type in ROW_COUNTS and e.severity is Severity.CRITICAL for e in expectations):
+        raise SuiteError(f"{where}: no critical row count, an empty table would pass; add {ROW_COUNTS[0]}")
+    return Suite(declared["name"], sha256_bytes(data), expectations)
+
+
+def check_artifact(path: Path, name: str, suite_path: Path, sha256: str | None = None) -> CheckResult:
+    """Evaluate a suite on an artifact's bytes; never raises for what it finds, never passes for want of evidence.
+
+    Args:
+        path: the artifact's file: Parquet, CSV, JSON (a list of objects) or JSON lines.
+        name: the artifact's name.
+        suite_path: the suite file.
+        sha256: digest that the bytes must have; without it they are taken as they are.
+
+    Returns:
+        The result. Row values are never in it. What went wrong with the check as a whole is in `errors`.
+    """
+    suite, frame, errors = Suite(suite_path.stem, "", ()), None, []
+    digest = ""
+    try:
+        suite = load_suite(suite_path)
+    except SuiteError as error:
+        errors.append(str(error))
+    try:
+        data = path.read_bytes()
+        digest = sha256_bytes(data)
+        if sha256 is not None and sha256 != digest:
+            errors.append(f"{name}: the bytes are not those expected: sha256 {digest}, expected {sha256}")
+        frame = _read_frame(data, path.suffix.lower(), name)
+    except OSError as error:
+        errors.append(f"{name}: the artifact cannot be read ({error.strerror or type(error).__name__})")
+    except _UnreadableError as error:
+        errors.append(str(error))
+    n_rows = 0 if frame is None else len(frame)
+    results: tuple[ExpectationResult, ...] = ()
+    if frame is not None and n_rows == 0:
+        errors.append(f"{name}: the artifact has no rows; nothing was checked")
+    if not errors and frame is not None:
+        results = _evaluate(suite, frame)
+        if len(results) != len(suite.expectations):
+            errors.append(f"{len(suite.expectations)} expectations, but {len(results)} results")
+    return CheckResult(name, digest, suite.name, suite.sha256, n_rows, results, tuple(errors))
+
+
+@cache
+def known_types() -> tuple[str, ...]:
+    """Names of the installed Great Expectations' own expectations, read from its sources without importing it."""
+    spec = importlib.util.find_spec("great_expectations")
+    folders = spec.submodule_search_locations if spec else None
+    texts = [Path(folder, "expectations", "core", "__init__.py").read_text("utf-8") for folder in folders or ()]
+    return tuple(sorted({name for text in texts for name in re.findall(r"^from \S*\.(expect_\w+) import", text, re.M)}))
+
+
+def _parse_expectation(item: Any, where: str) -> Expectation:
+    _require_keys(item, _EXPECTATION_KEYS, ("type", "kwargs"), where)
+    kind, arguments, meta = item["type"], item["kwargs"], item.get("meta")
+    if kind not in known_types():
+        near = difflib.get_close_matches(str(kind), known_types(), n=1)
+        raise SuiteError(
+            f"{where}: type {kind!r}{suggest(str(kind), near)}  (Great Expectations would drop it silently)"
+        )
+    where = f"{where} ({kind})"
+    if not isinstance(arguments, dict):
+        raise SuiteError(f"{where}: 'kwargs' must be an object, found {arguments!r}")
+    if not isinstance(meta, dict) or not isinstance(meta.get("why"), str) or not meta["why"].strip():
+        raise SuiteError(f'{where}: no reason; add "meta": {{"why": "…"}} for whoever reads the failed check')
+    severity = item.get("severity", Severity.CRITICAL.value)
+    if severity not in tuple(Severity):
+        raise SuiteError(f"{where}: severity {severity!r}{suggest(str(severity), [known.value for known in Severity])}")
+    _require_it_can_fail(kind, arguments, where)
+    return Expectation(kind, arguments, Severity(severity), meta["why"].strip())
+
+
+def _require_it_can_fail(kind: str, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse what Great Expectations would pass on any data."""
+    has_bounds = arguments.get("min_value") is not None or arguments.get("max_value") is not None
+    if kind.endswith("_to_be_between") and "quantile" not in kind and not has_bounds:
+        raise SuiteError(f"{where}: passes on anything; give min_value or max_value")
+    if "value_set" in arguments and arguments["value_set"] is None:
+        raise SuiteError(f"{where}: passes on anything; value_set must be a list")
+    mostly = arguments.get("mostly", 1)
+    if isinstance(mostly, bool) or not isinstance(mostly, int | float) or not 0 < mostly <= 1:
+        raise SuiteError(f"{where}: 'mostly' must be in (0, 1], found {mostly!r}")
+
+
+def _require_keys(value: Any, known: Iterable[str], required: Iterable[str], where: str) -> None:
+    if not isinstance(value, dict):
+        raise SuiteError(f"{where}: must be an object, found {type(value).__name__}")
+    for key in value:
+        if key not in known:
+            raise SuiteError(f"{where}: key {key!r}{suggest(key, known)}")
+    for key in required:
+        if key not in value:
+            raise SuiteError(f"{where}: {key!r} is missing")
+
+
+class _UnreadableError(Exception):
+    """The artifact's bytes are no table that can be checked; the message holds none of them."""
+
+
+def _read_frame(data: bytes, suffix: str, name: str) -> pd.DataFrame:
+    if suffix not in FORMATS:
+        raise _UnreadableError(f"{name}: only {', '.join(FORMATS)} files can be checked")
+    from kit import standins
+
+    standins.install()
+    import pandas as pd
+
+    try:
+        if suffix == ".parquet":
+            return pd.read_parquet(io.BytesIO(data))
+        if suffix == ".csv":
+            return pd.read_csv(io.BytesIO(data), low_memory=False)
+        lines = data.splitlines()
+        rows = [json.loads(line) for line in lines if line.strip()] if suffix == ".jsonl" else json.loads(data)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise _UnreadableError(f"{name}: expected a list of objects")
+        return pd.DataFrame(rows)
+    except _UnreadableError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a parser raises, the check must fail, not the stage's cell
+        kind = type(error).__name__
+        raise _UnreadableError(
+            f"{name}: no readable {suffix[1:]} file ({kind}); the stage must write a table"
+        ) from None
+
+
+def _evaluate(suite: Suite, frame: pd.DataFrame) -> tuple[ExpectationResult, ...]:
+    with warnings.catch_warnings():
+        # deprecations inside Great Expectations must not decide a check where warnings are errors
+        warnings.simplefilter("ignore")
+        try:
+            batch, find_type = _open_batch(frame)
+        except Exception as error:  # noqa: BLE001 - fails closed: each expectation is reported as not evaluated
+            reason = f"Great Expectations did not start ({type(error).__name__})"
+            return tuple(_as_error(expectation, reason) for expectation in suite.expectations)
+        return tuple(_evaluate_one(expectation, frame, batch, find_type) for expectation in suite.expectations)
+
+
+def _open_batch(frame: pd.DataFrame) -> tuple[Any, Any]:
+    """The frame as a batch of an ephemeral context: no gx folder, no progress bars, no analytics."""
+    from kit import standins
+
+    standins.install()
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("kit").add_dataframe_asset("artifact")
+    return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame}), get_expectation_impl
+
+
+def _evaluate_one(expectation: Expectation, frame: pd.DataFrame, batch: Any, find_type: Any) -> ExpectationResult:
+    missing = [column for column in _columns(expectation.arguments) if column not in frame.columns]
+    if missing and expectation.type != "expect_column_to_exist":
+        return _as_error(expectation, f"no column {', '.join(map(repr, missing))}")
+    try:
+        instance = find_type(expectation.type)(**expectation.arguments)
+    except Exception as error:  # noqa: BLE001 - arguments are the suite's, so their message may be shown
+        return _as_error(expectation, "its arguments are not accepted: " + " ".join(str(error).split()))
+    try:
+        answer = batch.validate(instance, result_format={"result_format": "BASIC", "partial_unexpected_count": 0})
+        return _translate(expectation, answer, frame)
+    except Exception as error:  # noqa: BLE001 - an exception in a check is a finding, and its text may hold row values
+        return _as_error(expectation, _describe_exception(type(error).__name__, expectation, frame))
+
+
+def _translate(expectation: Expectation, answer: Any, frame: pd.DataFrame) -> ExpectationResult:
+    raised = _exception_in(answer.exception_info)
+    if raised is not None:
+        return _as_error(expectation, _describe_exception(raised, expectation, frame))
+    if not isinstance(answer.success, bool):
+        return _as_error(expectation, "Great Expectations gave no verdict")
+    result = answer.result
+    n_elements, n_missing = result.get("element_count"), result.get("missing_count", 0)
+    if n_elements is not None and n_elements - n_missing <= 0 and not expectation.type.endswith("_be_null"):
+        return _as_error(expectation, "nothing was evaluated: all values are missing or no row is selected")
+    return ExpectationResult(
+        type=expectation.type,
+        arguments=expectation.arguments,
+        severity=expectation.severity,
+        why=expectation.why,
+        finding=Finding.PASSED if answer.success else Finding.FAILED,
+        n_unexpected=None if result.get("unexpected_count") is None else int(result["unexpected_count"]),
+        observed=_observed(expectation, result.get("observed_value"), frame),
+    )
+
+
+def _observed(expectation: Expectation, value: Any, frame: pd.DataFrame) -> Any:
+    """What was observed, where it cannot be a row's value, else None."""
+    kind, arguments = expectation.type, expectation.arguments
+    if _OBSERVES_COUNTS.match(kind):
+        return _plain_number(value)
+    if _OBSERVES_MEANS.match(kind) and arguments.get("row_condition") is None:
+        enough = int(frame[arguments["column"]].count()) >= _LEAST_ROWS_OF_A_MEAN
+        return _plain_number(value) if enough else None
+    if _OBSERVES_COLUMNS.match(kind):
+        return [str(column) for column in frame.columns]
+    return None
+
+
+def _plain_number(value: Any) -> int | float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(number) if number.is_integer() and not isinstance(value, float) else number
+
+
+def _exception_in(info: Mapping[str, Any]) -> str | None:
+    """The exception's type if Great Expectations caught one; its message may hold row values and is left out."""
+    details = [info] if "raised_exception" in info else [d for d in info.values() if isinstance(d, dict)]
+    for detail in details:
+        if detail.get("raised_exception"):
+            last = (detail.get("exception_traceback") or "").strip().rsplit("\n", 1)[-1]
+            return _exception_name(last.partition(":")[0].strip())
+    return None
+
+
+def _exception_name(text: str) -> str:
+    """The text if it names an exception that exists, so that no line of a message can pass for one."""
+    module, _, name = text.rpartition(".")
+    found = getattr(sys.modules.get(module) if module else builtins, name, None)
+    return name if isinstance(found, type) and issubclass(found, BaseException) else "an exception"
+
+
+def _describe_exception(kind: str, expectation: Expectation, frame: pd.DataFrame) -> str:
+    types = ", ".join(f"{column!r} is {frame[column].dtype}" for column in _columns(expectation.arguments))
+    return f"{kind} while it was evaluated" + (f" ({types})" if types else "")
+
+
+def _columns(arguments: Mapping[str, Any]) -> list[str]:
+    found: list[str] = []
+    for key in _COLUMN_ARGUMENTS:
+        value = arguments.get(key)
+        found += [value] if isinstance(value, str) else [v for v in value or () if isinstance(v, str)]
+    return found
+
+
+def _as_error(expectation: Expectation, reason: str) -> ExpectationResult:
+    return ExpectationResult(
+        type=expectation.type,
+        arguments=expectation.arguments,
+        severity=expectation.severity,
+        why=expectation.why,
+        finding=Finding.ERROR,
+        error=reason,
+    )

@@ -1,0 +1,62 @@
+"""Many stages: which ones an environment needs, one after the other, stopping where one fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kit.environment import Environment
+from kit.execute import Order, Workbench, execute_plan, plan_stage
+from kit.gate import Release
+from kit.graph import BUILD, RELEASE, RUN, Graph
+from kit.record import Record
+from kit.release import cut_release, plan_release, plan_run
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage of a pipeline left: its record, for `release` also the release that it cut, and why one was refused."""
+
+    record: Record
+    release: Release | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def execute_stage(workbench: Workbench, order: Order, release_id: str = "") -> Step:
+    """Plan and execute one stage, whichever it is.
+
+    Args:
+        workbench: project, archive and collaborators.
+        order: what was asked for.
+        release_id: for `run`: the release to execute, else the live one.
+    """
+    if order.stage == RELEASE:
+        plan = plan_release(workbench, order)
+        record, release = cut_release(workbench, plan)
+        return Step(record, release, plan.gate.verdict.reasons if plan.gate else ())
+    plan = plan_run(workbench, order, release_id) if order.stage == RUN else plan_stage(workbench, order)
+    return Step(execute_plan(workbench, plan))
+
+
+def execute_all(workbench: Workbench, environment_name: str) -> Iterator[Step]:
+    """Execute the stages that an environment needs, in order; ends after the first that does not succeed."""
+    environment = workbench.project.read_environment(environment_name)
+    for stage in stages_of(environment, workbench.project.read_graph()):
+        step = execute_stage(workbench, Order(stage, environment_name))
+        yield step
+        if not step.record.succeeded:
+            return
+
+
+def stages_of(environment: Environment, graph: Graph) -> list[str]:
+    """Names of the stages that `kit all` executes in an environment, in order.
+
+    Release and run are part of it where the environment has a `[release]` table; building and training are left to the
+    environment that the table names, if that is another one.
+    """
+    names = [stage.name for stage in graph.stages]
+    if environment.release is None:
+        return [name for name in names if name not in (RELEASE, RUN)]
+    if environment.training != environment.name:
+        return [name for name in names if name in (RELEASE, RUN)]
+    return sorted(names, key=lambda name: (name != BUILD, name == RUN))

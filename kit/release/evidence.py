@@ -1,0 +1,169 @@
+"""A gate's evidence: code, lineage, checks, metrics and the model itself. Whatever is missing or unreadable refuses."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kit.archive import Archive
+from kit.bundle import Bundle
+from kit.check import CheckResult
+from kit.environment import Environment
+from kit.errors import IntegrityError, KitError, NotFoundError
+from kit.execute.plan import BUNDLE
+from kit.gate import Evidence, Finding, Verdict, judge_metric
+from kit.graph import BUILD
+from kit.record import Record
+
+
+class ProbeOutcome(msgspec.Struct, frozen=True):
+    """What became of loading and querying a model in a fresh process; `detail` says it in one sentence."""
+
+    passed: bool
+    detail: str
+
+
+# (saved model, golden predictions) -> outcome; a fake in tests, `kit.model.probe_saved_model` otherwise
+Probe = Callable[[Path, Path], ProbeOutcome]
+
+
+def judge_candidate(
+    archive: Archive, environment: Environment, training: Record, bundle: Bundle, probe: Probe
+) -> Verdict:
+    """Decide on a release: a training record's model with the bundle that trained it, for one environment."""
+    subjects = {artifact.name: artifact.sha256 for artifact in training.outputs} | {BUNDLE: training.code.bundle_sha256}
+    evidence = tuple(collect_evidence(archive, environment, training, bundle, probe))
+    return Verdict(environment.name, environment.sha256, subjects, evidence)
+
+
+def collect_evidence(
+    archive: Archive, environment: Environment, training: Record, bundle: Bundle, probe: Probe
+) -> Iterator[Evidence]:
+    """Everything that the gate looks at, in the order code, lineage, checks, metrics, model."""
+    yield from _judge_code(archive, environment, training)
+    try:
+        lineage = read_lineage(archive, training)
+    except (KitError, OSError) as error:
+        yield Evidence("record", training.id, Finding.REFUSES, f"its lineage cannot be read: {error}")
+        return
+    yield from _judge_lineage(lineage, environment)
+    yield from _judge_checks(environment, lineage, bundle)
+    yield from _judge_metrics(archive, environment, training)
+    yield _judge_model(archive, environment, training, probe)
+
+
+def read_lineage(archive: Archive, record: Record) -> list[Record]:
+    """A record and all records that its inputs came from, nearest first.
+
+    Raises:
+        NotFoundError: one is gone.
+        IntegrityError: one cannot be read, or does not have the output that was read from it.
+    """
+    found = {record.id: record}
+    waiting = [record]
+    while waiting:
+        for each in (reader := waiting.pop(0)).inputs:
+            if not each.record:
+                continue
+            producer = found.get(each.record) or archive.read_record(each.record)
+            output = producer.output(each.artifact.name)
+            if output is None or output.sha256 != each.artifact.sha256:
+                raise IntegrityError(
+                    f"record {producer.id} did not write the {each.artifact.name!r} that {reader.id} read"
+                )
+            if producer.id not in found:
+                found[producer.id] = producer
+                waiting.append(producer)
+    return list(found.values())
+
+
+def _judge_code(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:
+    sha256 = training.code.bundle_sha256
+
+    def is_its_build(record: Record) -> bool:
+        output = record.output(BUNDLE)
+        return record.stage == BUILD and record.succeeded and output is not None and output.sha256 == sha256
+
+    build = archive.newest(is_its_build)
+    if build is None:
+        detail = f"no succeeded build made {sha256[:12]}…, which trained {training.id}; run kit build, then train again"
+        yield Evidence("code", BUNDLE, Finding.REFUSES, detail)
+    else:
+        yield Evidence("code", BUNDLE, Finding.HOLDS, f"{sha256[:12]}… was built and checked by {build.id}")
+    if environment.policy.code == "build":
+        clean = not training.code.dirty and (training.code.build is not None)
+        detail = (
+            f"commit {training.code.commit}" if clean else f"{training.id} was not executed from a clean build's bundle"
+        )
+        yield Evidence("code", "commit", Finding.HOLDS if clean else Finding.REFUSES, detail)
+
+
+def _judge_lineage(lineage: list[Record], environment: Environment) -> Iterator[Evidence]:
+    for record in lineage:
+        problem = "" if record.succeeded else f"is {record.status}"
+        if environment.policy.code == "build" and (record.code.dirty or record.code.build is None):
+            problem = problem or "was not executed from a clean build's bundle"
+        changed = [each.artifact.name for each in record.inputs if each.sha256_after != each.artifact.sha256]
+        if changed:
+            problem = problem or f"input {', '.join(changed)} changed while it ran"
+        detail = problem or "succeeded, inputs unchanged"
+        yield Evidence("record", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
+
+
+def _judge_checks(environment: Environment, lineage: list[Record], bundle: Bundle) -> Iterator[Evidence]:
+    checks = {(check.artifact, check.artifact_sha256): check for record in reversed(lineage) for check in record.checks}
+    written = {artifact.name: artifact.sha256 for record in reversed(lineage) for artifact in record.outputs}
+    read = {each.artifact.name: each.artifact.sha256 for record in lineage for each in record.inputs}
+    digests = read | written
+    suites = {Path(name).stem: name for name in bundle.names() if name.startswith("notebooks/expectations/")}
+    with_suite = [name for name in digests if Path(name).stem in suites]
+    for name in sorted({*environment.gates.checks, *with_suite}):
+        yield _judge_check(name, digests.get(name), checks, suites)
+
+
+def _judge_check(
+    name: str, sha256: str | None, checks: dict[tuple[str, str], CheckResult], suites: dict[str, str]
+) -> Evidence:
+    if Path(name).stem not in suites:
+        return Evidence("check", name, Finding.REFUSES, "required, but notebooks/expectations/ has no suite for it")
+    if sha256 is None:
+        return Evidence("check", name, Finding.REFUSES, "required, but nothing of that name is in this model's lineage")
+    check = checks.get((name, sha256))
+    if check is None:
+        other = any(artifact == name for artifact, _ in checks)
+        detail = "was checked on other bytes than these" if other else "was not checked by the stage that had it"
+        return Evidence("check", name, Finding.REFUSES, f"{detail} ({sha256[:12]}…)")
+    if check.problems:
+        return Evidence("check", name, Finding.REFUSES, "; ".join(check.problems))
+    n_warnings = len(check.warnings)
+    known = f", {n_warnings} known faults noted" if n_warnings else ""
+    detail = f"{len(check.expectations)} expectations met on {check.n_rows:,} rows of {sha256[:12]}…{known}"
+    return Evidence("check", name, Finding.HOLDS, detail)
+
+
+def _judge_metrics(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:
+    live = archive.live_release(environment.name)
+    live_metrics: dict[str, Any] = archive.read_manifest(live).metrics if live else {}
+    for name, limits in sorted(environment.gates.metrics.items()):
+        yield from judge_metric(
+            name, training.metrics.get(name), limits, live_metrics.get(name), live.id if live else ""
+        )
+
+
+def _judge_model(archive: Archive, environment: Environment, training: Record, probe: Probe) -> Evidence:
+    model, golden = (training.output(name) for name in (environment.gates.model, environment.gates.golden))
+    if model is None or golden is None:
+        missing = environment.gates.model if model is None else environment.gates.golden
+        return Evidence("model", missing, Finding.REFUSES, f"missing: {training.id} wrote no such output")
+    try:
+        with tempfile.TemporaryDirectory(prefix="kit-gate-") as folder:
+            archive.objects.copy_artifact(model, Path(folder) / "model")
+            archive.objects.copy_artifact(golden, Path(folder) / "golden.json")
+            outcome = probe(Path(folder) / "model", Path(folder) / "golden.json")
+    except (NotFoundError, IntegrityError, OSError) as error:
+        return Evidence("model", model.name, Finding.REFUSES, f"cannot be read: {error}")
+    return Evidence("model", model.name, Finding.HOLDS if outcome.passed else Finding.REFUSES, outcome.detail)
