@@ -85,7 +85,7 @@ def published(monkeypatch):
 
     shell, data = InteractiveShell.instance(), []
     monkeypatch.setattr(shell, "kernel", object(), raising=False)
-    monkeypatch.setattr(shell.display_pub, "publish", lambda data_, **_: data.append(data_))
+    monkeypatch.setattr(shell.display_pub, "publish", lambda **bundle: data.append(bundle["data"]))
     yield data
     InteractiveShell.clear_instance()
 

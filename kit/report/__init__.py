@@ -1,0 +1,11 @@
+"""Reports: a static site over records, made from values, with no script in record pages and no outside request.
+
+Views only: nothing here is part of a sealed record, and everything can be made again at any time.
+"""
+
+from kit.report.index import render_index
+from kit.report.page import render_record_page
+from kit.report.rows import EvidenceRow, ReleaseRow
+from kit.report.site import write_reports
+
+__all__ = ["EvidenceRow", "ReleaseRow", "render_index", "render_record_page", "write_reports"]

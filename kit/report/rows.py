@@ -1,0 +1,111 @@
+"""What the index shows of releases, and how values read in reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from kit.files import format_bytes
+from kit.record import Record, Status
+
+# The metric that stands for a stage where no one says which: the first of these that it has.
+PREFERRED_METRICS = ("test_auc", "auc", "roc_auc", "accuracy", "f1", "rmse", "mae", "log_loss", "loss")
+
+
+class EvidenceRow(msgspec.Struct, frozen=True):
+    """One thing that a gate looked at: the kind of evidence, what it is about, the finding, and the detail."""
+
+    kind: str
+    subject: str
+    finding: str
+    detail: str = ""
+
+
+class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A release, or the refusal of one, as the index shows it.
+
+    Attributes:
+        id: `staging-3`; empty for a refusal.
+        record: id of the record of the release stage.
+        who: the user who cut it.
+        live: True for the release that its environment runs now.
+        passed: the gate's verdict.
+        reasons: why the gate refused; empty if it passed.
+    """
+
+    id: str
+    environment: str
+    time: datetime
+    record: str
+    who: str
+    live: bool = False
+    passed: bool = True
+    reasons: tuple[str, ...] = ()
+    evidence: tuple[EvidenceRow, ...] = ()
+
+
+def main_metric(record: Record) -> tuple[str, float] | None:
+    """The metric that stands for a record: a preferred name, else its first number."""
+    numbers = {
+        name: float(value)
+        for name, value in record.metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    name = next((name for name in [*PREFERRED_METRICS, *numbers] if name in numbers), None)
+    return None if name is None else (name, numbers[name])
+
+
+def newest_first(records: Iterable[Record]) -> list[Record]:
+    """Records, the latest start first."""
+    return sorted(records, key=lambda record: (record.started, record.id), reverse=True)
+
+
+def format_number(value: Any) -> str:
+    """A metric to read: four significant digits, thousands apart; whole numbers whole."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:,.1f}".replace(",", "\u202f") if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`0.4 s`, `12 s`, `3 min 5 s`, `2 h 10 min`; a dash for what is not known."""
+    if seconds is None:
+        return "–"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def format_moment(time: datetime) -> str:
+    """`1 Mar 2026, 09:30 UTC`."""
+    moment = time.astimezone(UTC)
+    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def format_value(value: Any) -> str:
+    """A parameter's or an argument's value, as JSON writes it."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def tone_of(status: Status) -> str:
+    """The colour class of a status: good, bad or open."""
+    return {Status.SUCCEEDED: "good", Status.STARTED: "open"}.get(status, "bad")
+
+
+FILTERS = {
+    "bytes": format_bytes,
+    "moment": format_moment,
+    "number": format_number,
+    "seconds": format_seconds,
+    "tone": tone_of,
+    "value": format_value,
+}
