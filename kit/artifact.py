@@ -107,10 +107,9 @@ def require_artifact_name(name: str, where: str) -> None:
     """Refuse a name that is no plain file name.
 
     Raises:
-        UsageError: it is empty, absolute, hidden, or leaves its folder.
+        UsageError: it is empty, hidden, or has a part that leads to another folder.
     """
-    path = PurePosixPath(name)
-    if not name or len(path.parts) != 1 or path.parts[0].startswith(".") or "\\" in name or not name.isprintable():
+    if not name or name.startswith(".") or "/" in name or "\\" in name or not name.isprintable():
         raise UsageError(
             f"{where}: {name!r} cannot name an artifact; expected a plain file or folder name such as 'features.parquet'"
         )

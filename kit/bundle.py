@@ -7,6 +7,7 @@ import io
 import os
 import stat
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -105,12 +106,17 @@ def list_sources(project: Project, *, tracked_only: bool) -> list[str]:
     if git.is_repository(project.root):
         names = git.list_files(project.root, untracked=not tracked_only)
     else:
-        names = [
-            path.relative_to(project.root).as_posix()
-            for path in project.root.rglob("*")
-            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(project.root).parts)
-        ]
+        names = list(_walk(project.root))
     return sorted(name for name in names if is_source(project, name))
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _NEVER]
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for name in [*files, *links]:
+            if not name.startswith("."):
+                yield Path(folder, name).relative_to(root).as_posix()
 
 
 def is_source(project: Project, name: str) -> bool:
@@ -129,6 +135,10 @@ def is_source(project: Project, name: str) -> bool:
 
 
 def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> None:
+    if "\\" in name or not name.isprintable():
+        raise ProjectError(
+            f"source {name!r} has a name that not every system can hold: rename it, or add it to [tool.kit] exclude"
+        )
     path = root / name
     if path.is_symlink() or not path.is_file():
         kind = "a symbolic link" if path.is_symlink() else "no regular file (a submodule?)"
@@ -149,7 +159,8 @@ def unpack_bundle(data: bytes, folder: Path) -> None:
     """Unpack a bundle into a new folder; nothing is written outside of it.
 
     Raises:
-        IntegrityError: an entry that no bundle of ours has (absolute, `..`, a link, twice), or far too large.
+        IntegrityError: an entry that no bundle of ours has (absolute, `..`, a link, a folder, a name twice, compressed
+            or encrypted bytes), or far too large.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -170,8 +181,17 @@ def _require_safe(entries: list[zipfile.ZipInfo]) -> None:
         raise IntegrityError("the bundle holds a name twice")
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
         raise IntegrityError(f"the bundle would unpack to more than {MAX_UNPACKED_BYTES} bytes")
+    above = {str(folder) for name in names for folder in PurePosixPath(name).parents}
     for entry in entries:
-        path = PurePosixPath(entry.filename)
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if path.is_absolute() or ".." in path.parts or "\\" in entry.filename or kind not in (0, stat.S_IFREG):
+        if not _is_safe_name(entry.filename) or entry.filename in above or not _is_stored_file(entry):
             raise IntegrityError(f"the bundle holds an unsafe entry: {entry.filename!r}")
+
+
+def _is_safe_name(name: str) -> bool:
+    path = PurePosixPath(name)
+    return str(path) == name != "." and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
+def _is_stored_file(entry: zipfile.ZipInfo) -> bool:
+    is_file = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
+    return is_file and entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1  # 1: encrypted

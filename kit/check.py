@@ -79,22 +79,23 @@ class CheckResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         found += [
             describe_expectation(result)
             for result in self.expectations
-            if result.severity is Severity.CRITICAL and result.finding is not Finding.PASSED
+            if result.finding is Finding.ERROR
+            or (result.severity is Severity.CRITICAL and result.finding is Finding.FAILED)
         ]
         return tuple(found)
 
     @property
     def passed(self) -> bool:
-        """True if rows were checked and every critical expectation was evaluated and met."""
+        """True if rows were checked, every expectation was evaluated, and every critical one met."""
         return not self.problems
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What `warning` expectations found."""
+        """What `warning` expectations found; one that could not be evaluated is a problem instead."""
         return tuple(
             describe_expectation(result)
             for result in self.expectations
-            if result.severity is Severity.WARNING and result.finding is not Finding.PASSED
+            if result.severity is Severity.WARNING and result.finding is Finding.FAILED
         )
 
 

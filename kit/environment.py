@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from kit.errors import EnvironmentFileError, NotFoundError, UnknownNameError, suggest
 from kit.files import canonical_json, sha256_bytes
 from kit.graph import Graph, Stage
+from kit.parameter import ANY_JSON
 
 
 class MetricLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,8 +54,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`timeout_s`: seconds for one stage. `output_bytes`: output kept of one cell."""
 
-    timeout_s: float = 4 * 3600.0
-    output_bytes: int = 10_000_000
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 4 * 3600.0
+    output_bytes: Annotated[int, msgspec.Meta(gt=0)] = 10_000_000
 
 
 class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -153,11 +153,17 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
     Raises:
         EnvironmentFileError: an unknown key or a value of another type; says where.
     """
-    _refuse_unknown_keys(content, [field.encode_name for field in msgspec.structs.fields(Environment)], where)
-    for table, struct in (("gates", Gates), ("policy", Policy), ("limits", Limits), ("release", ReleasePolicy)):
-        if isinstance(content.get(table), dict):
-            known = [field.encode_name for field in msgspec.structs.fields(struct)]
-            _refuse_unknown_keys(content[table], known, f"{where}, [{table}]")
+    _refuse_unknown_keys(content, Environment, where)
+    for name, struct in (("gates", Gates), ("policy", Policy), ("limits", Limits), ("release", ReleasePolicy)):
+        _refuse_unknown_keys(content.get(name), struct, f"{where}, [{name}]")
+    gates = content.get("gates")
+    metrics = gates.get("metrics") if isinstance(gates, dict) else None
+    for table, struct, place in (
+        (metrics, MetricLimits, "gates.metrics"),
+        (content.get("secrets"), SecretReference, "secrets"),
+    ):
+        for name, inner in table.items() if isinstance(table, dict) else ():
+            _refuse_unknown_keys(inner, struct, f"{where}, [{place}] {name}")
     try:
         environment = msgspec.convert(content, Environment)
     except msgspec.ValidationError as error:
@@ -177,15 +183,21 @@ def canonical_or_refuse(environment: Environment, where: str) -> None:
     Raises:
         EnvironmentFileError: with the reason.
     """
+    for table, values in (("parameters", environment.parameters), ("settings", environment.settings)):
+        for name, value in values.items():
+            if not ANY_JSON.accepts(value):
+                raise EnvironmentFileError(
+                    f"{where}, [{table}] {name}: only JSON values cross into notebooks, found {value}; write a text"
+                )
     try:
         canonical_json(environment.configuration)
     except (TypeError, ValueError) as error:
-        raise EnvironmentFileError(f"{where}: only JSON values cross into notebooks: {error}; write a text") from error
+        raise EnvironmentFileError(f"{where}: only JSON values can be recorded: {error}") from error
 
 
-def _refuse_unknown_keys(table: dict[str, Any], known: Iterable[str], where: str) -> None:
-    names = list(known)
-    for key in table:
+def _refuse_unknown_keys(table: Any, struct: type[msgspec.Struct], where: str) -> None:
+    names = [field.encode_name for field in msgspec.structs.fields(struct)]
+    for key in table if isinstance(table, dict) else ():
         if key not in names:
             raise EnvironmentFileError(f"{where}: key {key!r}{suggest(key, names)}")
 

@@ -38,20 +38,19 @@ def canonical_json(value: Any) -> bytes:
 
     After RFC 8785, with numbers as Python prints them; aware datetimes become RFC 3339 text.
 
-
     Raises:
-        ValueError: NaN or an infinity is in the value.
+        ValueError: NaN, an infinity or half a surrogate pair (which is no Unicode text) is in the value.
         TypeError: the value is no JSON value, or a mapping has a key that is no string.
     """
     _require_text_keys(value)
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode_time
     )
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode("utf-8")
 
 
 def _encode_time(value: Any) -> str:
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and value.tzinfo is not None:
         return format_time(value)
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
@@ -154,15 +153,19 @@ def _write_durably(path: Path, data: bytes, mode: int) -> None:
 
 def remove_tree(folder: Path) -> None:
     """Remove a folder with everything in it, read-only parts included; a folder that is not there is fine."""
-
-    def allow_and_retry(function: Callable[..., Any], path: str, _: Any) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).parent.chmod(0o755)
-            Path(path).chmod(0o755)
-            function(path)
-
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder, onerror=allow_and_retry)
+        _allow_writing(folder)
+        shutil.rmtree(folder)
+
+
+def _allow_writing(folder: Path) -> None:
+    """Let names be removed from a folder and those below; a link's target is not ours to change."""
+    folder.chmod(0o755)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                path.chmod(0o755)
 
 
 def format_bytes(size_bytes: int) -> str:

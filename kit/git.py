@@ -8,6 +8,8 @@ from pathlib import Path
 
 from kit.errors import ProjectError
 
+_HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+
 
 def is_repository(folder: Path) -> bool:
     """True if the folder lies in a git working tree and git is installed."""
@@ -35,15 +37,20 @@ def read_commit(folder: Path) -> str | None:
 def list_changes(folder: Path) -> list[str]:
     """Tracked paths below a folder that differ from the commit, and new ones not ignored, sorted."""
     output = _git(folder, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--", ".")
-    prefix = _git(folder, "rev-parse", "--show-prefix").strip()
+    prefix = _git(folder, "rev-parse", "--show-prefix").removesuffix("\n")
     names = [entry[3:] for entry in output.split("\0") if entry]
     return sorted(name.removeprefix(prefix) for name in names)
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-c", "core.quotePath=false", "-c", "safe.directory=*", *arguments]
+    # safe.directory trusts other people's repositories, so none of their programs may run (core.fsmonitor).
+    settings = ["core.quotePath=false", "core.fsmonitor=false", "safe.directory=*"]
+    command = ["git", *(word for setting in settings for word in ("-c", setting)), *arguments]
+    # In a git hook, GIT_DIR and the like name the repository of the hook; reading must not write the index.
+    variables = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
+    variables["GIT_OPTIONAL_LOCKS"] = "0"
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, check=True)
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, check=True)
     except FileNotFoundError as error:
         raise ProjectError("git is not installed") from error
     except subprocess.CalledProcessError as error:

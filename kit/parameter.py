@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -60,9 +62,9 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             case "int":
                 return isinstance(value, int) and not isinstance(value, bool)
             case "float":
-                return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+                return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MAX_FLOAT
             case "str":
-                return isinstance(value, str)
+                return isinstance(value, str) and _is_unicode(value)
             case "literal":
                 return any(value == choice and type(value) is type(choice) for choice in self.choices)
             case "union":
@@ -71,7 +73,8 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return isinstance(value, list) and all(self._element(0).accepts(item) for item in value)
             case "dict":
                 return isinstance(value, dict) and all(
-                    isinstance(key, str) and self._element(1).accepts(item) for key, item in value.items()
+                    isinstance(key, str) and _is_unicode(key) and self._element(1).accepts(item)
+                    for key, item in value.items()
                 )
         return False
 
@@ -104,7 +107,10 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.arguments[index] if len(self.arguments) > index else ANY_JSON
 
     def _parse_union(self, text: str) -> Any:
+        has_text = any(member.name == "str" for member in self.arguments)
         for member in sorted(self.arguments, key=lambda member: _UNION_ORDER.index(member.name)):
+            if has_text and member.name in ("int", "float") and not _PLAIN_NUMBER.fullmatch(text):
+                continue  # beside a text, `007` is no number
             try:
                 value = member.parse(text)
             except (ValueError, TypeError):
@@ -117,6 +123,15 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.name != "list":
             raise ValueError(text)
         return [self._element(0).parse(part) for part in text.split(",")] if text else []
+
+
+_MAX_FLOAT = sys.float_info.max
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")  # RFC 8259, section 6
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which an argument that is no UTF-8 becomes, and which JSON has no form for."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # A union reads text as the most exact member that accepts it: None, bool, int, float, …, str last.

@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from kit.environment import Environment, read_environment, require_known_parameters
-from kit.errors import KitError, ProjectError, suggest
+from kit.errors import ProjectError, suggest
 from kit.graph import Graph, make_graph
 from kit.notebook import Problem, lint_notebook, read_notebook, read_stage
 
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
+RESERVED_NAMES = ("all", "lab", "open", "records", "releases", "report", "show")  # kit's own commands
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -87,7 +88,8 @@ def _read_settings(file: Path) -> dict[str, Any] | None:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ProjectError(f"{file} cannot be read as TOML: {error}") from error
-    table = content.get("tool", {}).get("kit")
+    tools = content.get("tool")
+    table = tools.get("kit") if isinstance(tools, dict) else None
     return table if isinstance(table, dict) else None
 
 
@@ -127,7 +129,7 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
         notebooks: (path relative to the project, bytes).
 
     Raises:
-        ProjectError: there is no stage.
+        ProjectError: there is no stage, or one has a name that cannot be a command.
     """
     read = (read_stage(read_notebook(data, path), path) for path, data in notebooks)
     stages = [stage for stage in read if stage]
@@ -135,7 +137,11 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
         raise ProjectError(f"no stage found: none of {NOTEBOOKS}/*.ipynb calls kit.open_stage(inputs=[…], outputs=[…])")
     for stage in stages:
         if not stage.name.replace("-", "_").isidentifier():
-            raise KitError(f"{stage.notebook}: a stage's name must be letters, digits, '-' and '_': rename the file")
+            raise ProjectError(
+                f"{stage.notebook}: a stage's name must be letters, digits, '-' and '_', a letter first: rename the file"
+            )
+        if stage.name in RESERVED_NAMES:
+            raise ProjectError(f"{stage.notebook}: `kit {stage.name}` is a command of kit itself: rename the file")
     return make_graph(stages)
 
 

@@ -40,9 +40,9 @@ def list_packages() -> tuple[tuple[str, str], ...]:
     """(normalised name, version) of every installed distribution, sorted."""
     found: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
-        name = distribution.name
-        if name:
-            found.setdefault(_NORMALISE.sub("-", name).lower(), distribution.version)
+        name, version = distribution.name, distribution.version
+        if name and version:  # what an interrupted installation leaves has neither
+            found.setdefault(_NORMALISE.sub("-", name).lower(), version)
     return tuple(sorted(found.items()))
 
 
@@ -158,7 +158,7 @@ def is_alive(process: Process, host: str) -> bool:
     """True while a process runs; a process on another host cannot be seen from here and counts as running."""
     if host != socket.gethostname():
         return True
-    return process.boot == boot_id() and process_mark(process.pid) == process.mark
+    return process.boot == boot_id() and process_mark(process.pid) == process.mark != ""
 
 
 def process_mark(pid: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import secrets
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,6 +16,8 @@ from kit.files import canonical_json
 from kit.parameter import ResolvedParameter
 
 FORMAT = 1
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Status(enum.StrEnum):
@@ -158,8 +160,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     environment: str
     configuration_sha256: str
     status: Status
-    started: datetime
-    ended: datetime | None = None
+    started: Time
+    ended: Time | None = None
     process: Process
     parameters: tuple[ResolvedParameter, ...]
     code: Code
@@ -206,9 +208,12 @@ def decode_record(data: bytes, where: str) -> Record:
             raise IntegrityError(
                 f"{where}: record format {declared['format']} is newer than this kit reads ({FORMAT}); update kit"
             )
-        return msgspec.convert(declared, Record)
+        record = msgspec.convert(declared, Record)
     except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{where}: not a readable record: {error}") from error
+    if record.format != FORMAT:
+        raise IntegrityError(f"{where}: there is no record format {record.format}; the first is {FORMAT}")
+    return record
 
 
 def new_record_id(stage: str, started: datetime) -> str:

@@ -23,7 +23,18 @@ TRAIN_MONTHS, VALID_MONTHS = range(1, 9), range(9, 11)
 
 TEXT_FEATURES = ["carrier", "origin", "dest", "weekday", "manufacturer"]
 SCHEDULE_FEATURES = ["minute_of_day", "distance", "n_scheduled", "plane_age", "seats"]
-WEATHER_FEATURES = ["temp", "dewp", "humid", "wind_speed", "wind_gust", "wind_east", "wind_north", "precip", "pressure", "visib"]
+WEATHER_FEATURES = [
+    "temp",
+    "dewp",
+    "humid",
+    "wind_speed",
+    "wind_gust",
+    "wind_east",
+    "wind_north",
+    "precip",
+    "pressure",
+    "visib",
+]
 STATE_FEATURES = ["mean_delay", "n_departed", "n_waiting", "carrier_mean_delay"]
 NUMBER_FEATURES = [*SCHEDULE_FEATURES, *WEATHER_FEATURES, *STATE_FEATURES]
 LEAKS = ["dep_delay", "air_time"]  # known when it has left, and when it has landed
@@ -122,9 +133,12 @@ def repair_weather(weather: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]
 def join_weather(board: pd.DataFrame, weather: pd.DataFrame) -> pd.DataFrame:
     """Each flight with the newest observation known `LEAD_MIN` before; `observed` is missing where there was none."""
     known = pd.to_timedelta(WEATHER_KNOWN_AFTER_MIN, unit="min") + weather["time_hour"]
-    right = weather.assign(observed=weather["time_hour"], known_at=known)[["origin", "observed", "known_at", *WEATHER_FEATURES]]
+    right = weather.assign(observed=weather["time_hour"], known_at=known)[
+        ["origin", "observed", "known_at", *WEATHER_FEATURES]
+    ]
     left = board.assign(
-        known_at=(board["scheduled"] - pd.Timedelta(minutes=LEAD_MIN)).astype(known.dtype), position=np.arange(len(board))
+        known_at=(board["scheduled"] - pd.Timedelta(minutes=LEAD_MIN)).astype(known.dtype),
+        position=np.arange(len(board)),
     )
     joined = pd.merge_asof(
         left.sort_values("known_at", kind="stable"),

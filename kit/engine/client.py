@@ -71,7 +71,8 @@ class CellRunner:
 
         Raises:
             Stop: it did not succeed.
-            OSError: the journal could not be written.
+            JournalError: the journal could not be written.
+            Exception: what the progress callback raised.
         """
         self._await_kernel()
         self._report(Event.KERNEL_READY)
@@ -224,6 +225,8 @@ class CellRunner:
                 self._journal.add_output(_output(kind, content), _display_id(content))
             case "update_display_data" if display_id := _display_id(content):
                 self._journal.update_display(display_id, content["data"], content["metadata"])
+            case "kit_cut":
+                self._journal.count_cut(int(content["bytes"]))
             case "clear_output":
                 self._journal.clear_output(bool(content.get("wait")))
 

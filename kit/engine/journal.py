@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,11 +36,15 @@ def open_new(path: Path) -> IO[bytes]:
     return path.open("xb", buffering=0)
 
 
+class JournalError(OSError):
+    """The journal or the log could not be written."""
+
+
 class Journal:
     """Writes journal.jsonl and log.txt, redacted and within the budget.
 
     Raises:
-        OSError: from any method that writes, when the bytes could not be written; what was written stays readable.
+        JournalError: from any method that writes, when the bytes could not be written; what was written stays readable.
     """
 
     def __init__(self, folder: Path, redactor: Redactor, budget_bytes: int, open_file: Open = open_new) -> None:
@@ -86,6 +90,11 @@ class Journal:
         content = {"data": self._redactor.value(data), "metadata": self._redactor.value(metadata)}
         self._append_within_budget({"kind": "update", "cell": self._index, "display_id": display_id, **content})
 
+    def count_cut(self, size_bytes: int) -> None:
+        """The kernel has cut output itself, because it was far over the budget."""
+        self._say_cut()
+        self._cell.cut(size_bytes)
+
     def clear_output(self, wait: bool) -> None:
         """The cell takes its outputs back, now or when the next one comes."""
         self._append({"kind": "clear", "cell": self._index, "wait": wait})
@@ -106,8 +115,9 @@ class Journal:
         self.log(f"--- {status}" + (f": {failure.kind}: {failure.message}" if failure else "") + "\n")
         self._write(self._log, self._log_text.finish().encode("utf-8", "replace"))
         self._append({"kind": "end", "status": status, "failure": failure})
-        os.fsync(self._journal.fileno())
-        os.fsync(self._log.fileno())
+        for file in (self._journal, self._log):
+            with _telling(file):
+                os.fsync(file.fileno())
 
     def log(self, text: str) -> None:
         """Append to log.txt. The log is one stream: a secret split over stdout and stderr is found here, too."""
@@ -167,8 +177,18 @@ class Journal:
     @staticmethod
     def _write(file: IO[bytes], data: bytes) -> None:
         view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+        with _telling(file):
+            while view:
+                view = view[file.write(view) :]
+
+
+@contextlib.contextmanager
+def _telling(file: IO[bytes]) -> Iterator[None]:
+    """Errors of this file apart from all others."""
+    try:
+        yield
+    except OSError as error:
+        raise JournalError(error.errno, error.strerror, file.name) from error
 
 
 class _CellBudget:

@@ -18,12 +18,15 @@ import zmq
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
+from kit.engine.journal import CLEARED_FACTOR
+
 LAUNCHER = Path(__file__).with_name("launch.py")
 # sun_path holds 108 bytes with the closing zero (unix(7)); the longest name in the folder is "c-ipc-99".
 LONGEST_FOLDER = 107 - len("/c-ipc-99")
 FOLDER_PREFIX = "kit-kernel-"
 # A process of another container may share this folder and be invisible; no kernel starts for a day.
 STALE_S = 86_400.0
+QUEUE_MESSAGES = 16
 TAIL_BYTES = 8_000
 
 
@@ -35,12 +38,19 @@ class Usage(NamedTuple):
 
 
 class InterpreterKernelManager(KernelManager):  # type: ignore[misc]
-    """Starts this very interpreter, whatever kernel a notebook names."""
+    """Starts this very interpreter, whatever kernel a notebook names.
+
+    Attributes:
+        limits: of output, as launch.py's KernelApp names them.
+    """
+
+    limits: dict[str, int]
 
     @property
     def kernel_spec(self) -> KernelSpec:
         """Our own launcher; no kernel.json is looked for."""
         argv = [sys.executable, str(LAUNCHER), "-f", "{connection_file}", "--HistoryManager.enabled=False"]
+        argv += [f"--KernelApp.{name}={value}" for name, value in self.limits.items()]
         return KernelSpec(argv=argv, display_name="Python (kit)", language="python", interrupt_mode="signal")
 
 
@@ -51,12 +61,14 @@ class Kernel:
         folder: its working directory.
         variables: its whole environment.
         wake_fd: readable when `wait` shall return early.
+        budget_bytes: of output that is kept of a cell; a larger display is not even sent.
     """
 
-    def __init__(self, folder: Path, variables: dict[str, str], wake_fd: int) -> None:
+    def __init__(self, folder: Path, variables: dict[str, str], wake_fd: int, budget_bytes: int) -> None:
         self._files = make_socket_folder()
         self._context = zmq.Context()
-        self._context.setsockopt(zmq.RCVHWM, 0)  # the default drops what comes while a thousand messages wait
+        # Messages that wait here at most; then the kernel waits (launch.py), and nothing is dropped.
+        self._context.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
         self._context.setsockopt(zmq.LINGER, 0)
         self._client: Any = None
         self._tail = bytearray()
@@ -69,6 +81,10 @@ class Kernel:
             ip=str(self._files / "c-ipc"),
             context=self._context,
         )
+        self._manager.limits = {
+            "output_budget_bytes": budget_bytes,
+            "stream_limit_bytes": CLEARED_FACTOR * budget_bytes,
+        }
         self._echo, write_end = os.pipe()
         os.set_blocking(self._echo, False)
         self._poller.register(self._echo, zmq.POLLIN)

@@ -2,6 +2,9 @@
 
 ipykernel's own watch on its parent looks once a second and needs the interpreter's lock, which native code may hold for
 minutes; Linux itself ends this process at once (prctl(2), PR_SET_PDEATHSIG).
+
+However much a cell puts out, neither process fills up with it. Streams go in small messages, a full queue makes the
+cell wait instead of dropping messages, and what no reader would keep is not sent: a "kit_cut" message says its size.
 """
 
 import sys
@@ -12,20 +15,107 @@ del sys.path[0]
 import ctypes  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import zmq  # noqa: E402
+from ipykernel.iostream import OutStream  # noqa: E402
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+from jupyter_client.session import Session  # noqa: E402
+from traitlets import DottedObjectName, Integer, default  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
+PIECE_CHARACTERS = 250_000
+# A queue holds so many messages at each end: of streams a few megabytes, of the largest displays 16 budgets.
+QUEUE_MESSAGES = 16
+ERROR_CHARACTERS = 500_000
+DISPLAYS = ("display_data", "execute_result", "update_display_data")
+ERRORS = ("error", "execute_reply")
+
+
+class PieceStream(OutStream):
+    """A stream that sends a piece as soon as it is full, and then lets the writer wait until it is sent."""
+
+    _n_waiting = 0
+
+    def write(self, string: str) -> int | None:
+        """Write piece by piece."""
+        if not isinstance(string, str) or len(string) + self._n_waiting < PIECE_CHARACTERS:
+            written: int | None = super().write(string)  # type: ignore[no-untyped-call]
+            self._n_waiting += len(string)
+            return written
+        for start in range(0, len(string), PIECE_CHARACTERS):
+            super().write(string[start : start + PIECE_CHARACTERS])  # type: ignore[no-untyped-call]
+            self._n_waiting = 0
+            self.flush()  # type: ignore[no-untyped-call]
+        return len(string)
+
+    def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
+        # Several threads together may have written more than a piece.
+        for parent, text in super()._flush_buffers():  # type: ignore[no-untyped-call]
+            for start in range(0, len(text), PIECE_CHARACTERS):
+                yield parent, text[start : start + PIECE_CHARACTERS]
+
+
+class CuttingSession(Session):
+    """Sends of what is over the limits its size only.
+
+    Attributes:
+        display_bytes: of one display.
+        stream_bytes: of all streams of a request together.
+    """
+
+    display_bytes = Integer(2**62)
+    stream_bytes = Integer(2**62)
+
+    def serialize(self, msg: dict[str, Any], ident: Any = None) -> list[bytes]:
+        """The message, or one that says how much was cut."""
+        kind = msg["header"]["msg_type"]
+        if kind == "stream":
+            msg = self._count(msg, msg["content"]["text"])
+        elif kind in DISPLAYS:
+            content = self.pack(msg["content"])
+            if len(content) > self.display_bytes:
+                return super().serialize(self._cut(msg, len(content)), ident)
+            msg = {**msg, "content": content}
+        elif kind in ERRORS:
+            msg = {**msg, "content": {key: _limit(value) for key, value in msg["content"].items()}}
+        return super().serialize(msg, ident)
+
+    def _count(self, msg: dict[str, Any], text: str) -> dict[str, Any]:
+        request = msg["parent_header"].get("msg_id")
+        size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+        if not hasattr(self, "_sent"):
+            self._sent: dict[str | None, int] = {}
+        sent = self._sent.get(request, 0)
+        if sent + size_bytes > self.stream_bytes:
+            self._sent[request] = self.stream_bytes  # nothing more of this request, however small
+            return self._cut(msg, size_bytes)
+        self._sent[request] = sent + size_bytes
+        return msg
+
+    def _cut(self, msg: dict[str, Any], size_bytes: int) -> dict[str, Any]:
+        return self.msg("kit_cut", {"bytes": size_bytes}, parent={"header": msg["parent_header"]})
 
 
 class KernelApp(IPKernelApp):
-    """An IPython kernel that drops no output: ZeroMQ 4.3 discards published messages behind the thousandth in the queue."""
+    """An IPython kernel that drops no output, and lets a cell wait rather than fill the memory with it."""
+
+    output_budget_bytes = Integer(2**62, help="of output that is kept of a cell").tag(config=True)
+    stream_limit_bytes = Integer(2**62, help="of text that is sent of a cell").tag(config=True)
+    outstream_class = DottedObjectName("__main__.PieceStream")
+
+    @default("session")
+    def _make_session(self) -> Session:
+        return CuttingSession(
+            parent=self, display_bytes=self.output_budget_bytes, stream_bytes=self.stream_limit_bytes
+        )
 
     def init_iopub(self, context: Any) -> None:
-        """Make the publishing socket without a limit."""
-        context.setsockopt(zmq.SNDHWM, 0)
+        """Make the publishing socket; it would drop what comes while its queue is full."""
+        context.setsockopt(zmq.XPUB_NODROP, 1)
+        context.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
+        context.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
         super().init_iopub(context)  # type: ignore[no-untyped-call]
 
     def close(self) -> None:
@@ -37,6 +127,16 @@ class KernelApp(IPKernelApp):
             self.control_thread.stop()
             self.control_thread.join(timeout=1.0)
         super().close()  # type: ignore[no-untyped-call]
+
+
+def _limit(value: Any) -> Any:
+    """An error's texts are kept whatever the budget says, so they must not be endless."""
+    if isinstance(value, list):
+        return [_limit(item) for item in value]
+    if not isinstance(value, str) or len(value) <= ERROR_CHARACTERS:
+        return value
+    half = ERROR_CHARACTERS // 2
+    return f"{value[:half]}\n[kit: {len(value) - 2 * half} characters cut here]\n{value[-half:]}"
 
 
 def die_with_parent() -> None:

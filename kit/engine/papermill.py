@@ -16,7 +16,7 @@ import msgspec
 
 from kit import standins
 from kit.engine.assembly import assemble_notebook, is_executable
-from kit.engine.journal import Journal, Open, open_new
+from kit.engine.journal import Journal, JournalError, Open, open_new
 from kit.engine.signals import Interruption
 from kit.engine.values import Job, Outcome, Progress
 from kit.errors import NotebookError, ParameterError
@@ -43,6 +43,7 @@ class PapermillEngine:
         Raises:
             ParameterError: a name that would become code.
             NotebookError: papermill cannot read the notebook.
+            Exception: what `progress` raised; the kernel is gone and the journal says so.
         """
         require_names(job.parameters)
         with Interruption() as interruption:
@@ -77,10 +78,16 @@ class _Execution:
         try:
             self._run_journalled(journal)
             journal.write_end(self._status, self._failure)
-        except OSError as error:
+        except JournalError as error:
             self._close(Status.FAILED, _unwritable(error))
             with contextlib.suppress(OSError):  # there may be room for this line where there was none for an output
                 journal.write_end(self._status, self._failure)
+        except Exception as error:
+            # Not the notebook's doing: the caller's progress callback, or a defect here. The caller gets it as it is.
+            self._close(Status.FAILED, Failure(type(error).__name__, f"kit stopped the execution: {error}"))
+            with contextlib.suppress(OSError):
+                journal.write_end(self._status, self._failure)
+            raise
         finally:
             journal.close()
 
@@ -106,7 +113,7 @@ class _Execution:
         journal.write_header(self._notebook)
         variables = {**os.environ, **self._job.variables, "PYTHONHASHSEED": "0"}
         try:
-            kernel = Kernel(self._job.folder, variables, self._interruption.wake_fd)
+            kernel = Kernel(self._job.folder, variables, self._interruption.wake_fd, self._job.output_budget_bytes)
         except (OSError, RuntimeError) as error:
             self._close(Status.FAILED, Failure("KernelNotStarted", f"the kernel could not be started: {error}"))
             return

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from typing import Any
 
 from kit.errors import NotebookError
 from kit.files import sha256_bytes
 
 _KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
-_MAGIC = re.compile(r"^(\s*)[%!?].*$|^(\s*)\S.*\?$", re.MULTILINE)
+_PYTHON_CELL_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun")
+_MAGIC = re.compile(r"(\s*)([%!?].*|[\w.*%]+\?{1,2}\s*|[\w.,\s*]+=\s*[%!].*)")
 
 
 def read_notebook(data: bytes, where: str) -> dict[str, Any]:
@@ -31,7 +34,8 @@ def read_notebook(data: bytes, where: str) -> dict[str, Any]:
         )
     for index, cell in enumerate(notebook["cells"]):
         _normalise_cell(cell, f"{where}, cell {index + 1}")
-    notebook.setdefault("metadata", {})
+    if not isinstance(notebook.setdefault("metadata", {}), dict):
+        raise NotebookError(f"{where} is not a notebook: expected its metadata to be an object")
     return notebook
 
 
@@ -39,8 +43,13 @@ def _normalise_cell(cell: Any, where: str) -> None:
     if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
         raise NotebookError(f"{where}: expected a code, markdown or raw cell")
     source = cell.get("source", "")
-    cell["source"] = "".join(source) if isinstance(source, list) else str(source)
-    cell.setdefault("metadata", {})
+    lines = source if isinstance(source, list) else [source]
+    if not all(isinstance(line, str) for line in lines):
+        raise NotebookError(f"{where}: expected its source to be text or a list of lines")
+    cell["source"] = "".join(lines)
+    metadata = cell.setdefault("metadata", {})
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("tags", []), list):
+        raise NotebookError(f"{where}: expected metadata to be an object, and its tags a list")
 
 
 def strip_notebook(data: bytes, where: str) -> bytes:
@@ -50,19 +59,23 @@ def strip_notebook(data: bytes, where: str) -> bytes:
     """
     notebook = read_notebook(data, where)
     metadata = {k: v for k, v in notebook["metadata"].items() if k in ("kernelspec", "language_info")}
-    metadata.get("language_info", {}).pop("version", None)
+    if isinstance(metadata.get("language_info"), dict):
+        metadata["language_info"].pop("version", None)  # of the kernel that ran last
     stripped = {
         "cells": [_strip_cell(cell, index) for index, cell in enumerate(notebook["cells"])],
         "metadata": metadata,
         "nbformat": 4,
         "nbformat_minor": 5,
     }
-    return (json.dumps(stripped, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    try:
+        return (json.dumps(stripped, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError as error:
+        raise NotebookError(f"{where} holds text that is no Unicode: {error}") from error
 
 
 def _strip_cell(cell: dict[str, Any], index: int) -> dict[str, Any]:
     kept = {k: v for k, v in cell["metadata"].items() if k in _KEPT_CELL_METADATA}
-    identity = cell.get("id") or f"c{index:03d}-{sha256_bytes(cell['source'].encode())[:8]}"
+    identity = cell.get("id") or f"c{index:03d}-{sha256_bytes(cell['source'].encode(errors='replace'))[:8]}"
     stripped = {"cell_type": cell["cell_type"], "id": identity, "metadata": kept, "source": cell["source"]}
     if cell["cell_type"] == "code":
         stripped |= {"execution_count": None, "outputs": []}
@@ -81,11 +94,41 @@ def is_parameters_cell(cell: dict[str, Any]) -> bool:
     return "parameters" in cell["metadata"].get("tags", [])
 
 
-def plain_python(source: str) -> str:
-    """The source with IPython's line and cell magics replaced by `pass`, line for line, so that `ast` reads it."""
-    if source.lstrip().startswith("%%"):
-        return "pass"
-    return _MAGIC.sub(lambda match: f"{match.group(1) or match.group(2) or ''}pass", source)
+def parse_cell(source: str) -> ast.Module:
+    """The syntax tree of a code cell, with IPython's line and cell magics read as `pass`.
+
+    Raises:
+        SyntaxError: it is neither Python nor a magic.
+    """
+    lines = source.splitlines()
+    first = next((index for index, line in enumerate(lines) if line.strip()), 0)
+    if lines and lines[first].startswith("%%"):
+        if lines[first].split()[0] not in _PYTHON_CELL_MAGICS:
+            return ast.Module([ast.Pass()], [])
+        lines[first] = "pass"
+    while True:
+        try:
+            return parse_python("\n".join(lines))
+        except SyntaxError as error:
+            # Only where Python fails is a line a magic: `%` and `?` also stand in strings, comments and operations.
+            row = (error.lineno or 0) - 1
+            if not 0 <= row < len(lines) or not (magic := _MAGIC.fullmatch(lines[row])):
+                raise
+            lines[row] = f"{magic[1]}pass"
+
+
+def parse_python(source: str) -> ast.Module:
+    """The syntax tree of a source, without warnings on it.
+
+    Raises:
+        SyntaxError: it is not Python.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source)
+        except ValueError as error:  # a null byte, before Python 3.12
+            raise SyntaxError(str(error)) from error
 
 
 def first_heading(notebook: dict[str, Any]) -> str:

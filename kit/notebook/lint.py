@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from kit.errors import KitError
-from kit.notebook.cells import code_cells, is_parameters_cell, plain_python, read_notebook
+from kit.notebook.cells import code_cells, is_parameters_cell, parse_cell, read_notebook
 from kit.notebook.signature import read_stage
 
 MAX_CELL_LINES = 40
@@ -54,7 +54,7 @@ def _lint_code(cell: dict[str, Any]) -> list[str]:
     if source.count("\n") >= MAX_CELL_LINES:
         found.append(f"{source.count(chr(10)) + 1} lines in one cell; move logic to a module beside the notebook")
     try:
-        tree = ast.parse(plain_python(source))
+        tree = parse_cell(source)
     except SyntaxError as error:
         return [*found, f"line {error.lineno}: {error.msg}"]
     if any(isinstance(node, ast.ClassDef) for node in tree.body):

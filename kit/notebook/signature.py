@@ -12,10 +12,11 @@ from kit.artifact import require_artifact_name
 from kit.errors import NotebookError
 from kit.files import canonical_json
 from kit.graph import Stage
-from kit.notebook.cells import code_cells, first_heading, is_parameters_cell, plain_python
+from kit.notebook.cells import code_cells, first_heading, is_parameters_cell, parse_cell, parse_python
 from kit.parameter import Parameter, ParameterType, Source, require_value
 
 _SCALARS = ("int", "float", "str", "bool")
+_RESERVED = ("env", "help", "input", "json", "release", "timeout")  # options that every stage's command has
 
 
 def read_stage(notebook: dict[str, Any], path: str) -> Stage | None:
@@ -28,7 +29,11 @@ def read_stage(notebook: dict[str, Any], path: str) -> Stage | None:
     Raises:
         NotebookError: what the cells declare cannot be read; names file, cell and what to write instead.
     """
-    calls = [(index, call) for index, cell in code_cells(notebook) for call in _open_stage_calls(cell)]
+    calls = [
+        (index, call)
+        for index, cell in code_cells(notebook)
+        for call in _open_stage_calls(cell, f"{path}, cell {index + 1}")
+    ]
     if not calls:
         return None
     name = PurePosixPath(path).stem
@@ -42,13 +47,13 @@ def read_stage(notebook: dict[str, Any], path: str) -> Stage | None:
     return Stage(name, path, first_heading(notebook), parameters, inputs, outputs, where)
 
 
-def _open_stage_calls(cell: dict[str, Any]) -> list[ast.Call]:
+def _open_stage_calls(cell: dict[str, Any], where: str) -> list[ast.Call]:
     if "open_stage" not in cell["source"]:
         return []
     try:
-        tree = ast.parse(plain_python(cell["source"]))
-    except SyntaxError:
-        return []
+        tree = parse_cell(cell["source"])
+    except SyntaxError as error:  # a stage must not vanish by a slip of the pen
+        raise NotebookError(f"{where}, line {error.lineno}: {error.msg}; mend the cell that opens the stage") from error
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called_name(node) == "open_stage"]
 
 
@@ -78,7 +83,7 @@ def _read_names(call: ast.Call, where: str) -> tuple[tuple[str, ...], tuple[str,
 def _read_name_list(node: ast.expr, where: str) -> tuple[str, ...]:
     try:
         names = ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):
         names = None
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise NotebookError(
@@ -107,10 +112,11 @@ def read_parameters(source: str, where: str) -> tuple[Parameter, ...]:
     """The parameters that a cell declares.
 
     Raises:
-        NotebookError: a statement that is no literal assignment, an unknown annotation, a default of another type.
+        NotebookError: a statement that is no literal assignment, an unknown annotation, a default of another type, a
+            name that the command line uses.
     """
     try:
-        tree = ast.parse(source)
+        tree = parse_python(source)
     except SyntaxError as error:
         raise NotebookError(f"{where}, line {error.lineno}: {error.msg}; a parameters cell is plain Python") from error
     comments = _read_comments(source)
@@ -119,6 +125,11 @@ def read_parameters(source: str, where: str) -> tuple[Parameter, ...]:
         if _is_ignorable(node):
             continue
         parameter = _read_parameter(node, comments, f"{where}, line {node.lineno}")
+        if parameter.name in _RESERVED:
+            raise NotebookError(
+                f"{where}, line {node.lineno}: parameter {parameter.name!r} would hide the command line's own "
+                f"--{parameter.name}: rename it"
+            )
         if parameter.name in parameters:
             raise NotebookError(f"{where}, line {node.lineno}: parameter {parameter.name!r} is declared twice")
         parameters[parameter.name] = parameter
@@ -173,8 +184,8 @@ def _read_type(node: ast.expr, where: str) -> ParameterType:
             return ParameterType(name)
         case ast.Constant(value=None):
             return ParameterType("none")
-        case ast.Constant(value=str() as text):
-            return _read_type(ast.parse(text, mode="eval").body, where)
+        case ast.Constant(value=str() as text) if inner := _read_expression(text):
+            return _read_type(inner, where)
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
             members = [_read_type(side, where) for side in (left, right)]
             flat = [m for member in members for m in (member.arguments if member.name == "union" else (member,))]
@@ -191,10 +202,21 @@ def _read_type(node: ast.expr, where: str) -> ParameterType:
     )
 
 
+def _read_expression(text: str) -> ast.expr | None:
+    try:
+        body = parse_python(text).body
+    except SyntaxError:
+        return None
+    return body[0].value if len(body) == 1 and isinstance(body[0], ast.Expr) else None
+
+
 def _read_choices(node: ast.expr, where: str) -> tuple[str | int | bool, ...]:
     values = node.elts if isinstance(node, ast.Tuple) else [node]
-    choices = [value.value for value in values if isinstance(value, ast.Constant)]
-    if len(choices) < len(values) or not all(isinstance(choice, str | int | bool) for choice in choices):
+    try:
+        choices = [ast.literal_eval(value) for value in values]
+    except (ValueError, TypeError):
+        choices = [None]
+    if not all(isinstance(choice, str | int | bool) for choice in choices):
         raise NotebookError(f"{where}: Literal[…] takes texts, integers and booleans, found `{ast.unparse(node)}`")
     return tuple(choice for choice in choices if isinstance(choice, str | int | bool))
 

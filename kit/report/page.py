@@ -12,7 +12,7 @@ from typing import Any
 
 from kit.check import Finding, describe_expectation
 from kit.record import CellOutcome, CellStatus, Record, Status
-from kit.report.rows import FILTERS, main_metric
+from kit.report.rows import FILTERS, format_seconds, main_metric
 from kit.report.sanitize import MEDIA_TYPES, clean_html, embed_picture, render_ansi, render_math
 from kit.report.style import page_policy, style_sheet
 
@@ -59,7 +59,7 @@ def render_record_page(
         "Finding": Finding,
         "Status": Status,
     }
-    prepared = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": view.cells}
+    prepared = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": view.cells}
     body, _ = _exporter().from_notebook_node(nbformat.from_dict(prepared), resources)
     return re.sub(r"\n\s*\n+", "\n", body) if not view.cells else body
 
@@ -157,7 +157,7 @@ class _NotebookView:
 
 
 def _text(value: Any) -> str:
-    """nbformat lets every text be a list of lines."""
+    """A text of the notebook format, which may also be a list of lines."""
     return "".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -172,24 +172,24 @@ def _describe_outcome(outcome: CellOutcome | None) -> str:
     if outcome is None:
         return ""
     if outcome.status is CellStatus.SUCCEEDED:
-        return "" if outcome.duration_s is None else FILTERS["seconds"](outcome.duration_s)  # type: ignore[operator]
+        return "" if outcome.duration_s is None else format_seconds(outcome.duration_s)
     return outcome.status.value.replace("-", " ")
 
 
 def _highlight(source: str) -> str:
-    from pygments import highlight
-    from pygments.formatters import HtmlFormatter
-    from pygments.lexers.python import PythonLexer
+    from pygments import highlight  # type: ignore[import-untyped]
+    from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+    from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]
 
     return str(highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)))
 
 
 @cache
 def _markdown_renderer() -> Any:
-    """nbconvert's markdown with MathML, headings one level down (the page has the first), and anchors of ours."""
+    """Markdown as nbconvert has it, with MathML, headings one level down (the page has the first), and anchors of ours."""
     from nbconvert.filters.markdown_mistune import InvalidNotebook, IPythonRenderer, MarkdownWithMath
 
-    class Renderer(IPythonRenderer):
+    class Renderer(IPythonRenderer):  # type: ignore[misc]
         def __init__(self, prefix: str, attachments: Any, headings: list[tuple[int, str, str]]) -> None:
             super().__init__(escape=False, attachments=attachments, exclude_anchor_links=True)
             self.prefix, self.headings = prefix, headings
@@ -220,7 +220,7 @@ def _markdown_renderer() -> Any:
 
 @cache
 def _exporter() -> Any:
-    """nbconvert's exporter for our template, with escaping on: values are text unless the view rendered them."""
+    """The exporter for our template, with escaping on: values are text unless the view rendered them."""
     from nbconvert.exporters.templateexporter import TemplateExporter
 
     class RecordExporter(TemplateExporter):  # type: ignore[misc]

@@ -23,14 +23,19 @@ MEDIA_TYPES = (
     "text/plain",
 )
 
-_MATH_TAGS = set(
+
+def _names(text: str) -> set[str]:
+    return set(text.split())
+
+
+_MATH_TAGS = _names(
     "math mrow mi mo mn mtext mfrac msqrt mroot msub msup msubsup mover munder munderover mtable mtr mtd mspace mstyle "
-    "mpadded mphantom menclose".split()
+    "mpadded mphantom menclose"
 )
-_TAGS = _MATH_TAGS | set(
+_TAGS = _MATH_TAGS | _names(
     "a abbr b blockquote br caption cite code col colgroup dd del details dfn div dl dt em figcaption figure h1 h2 h3 h4 "
     "h5 h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead "
-    "time tr u ul var wbr".split()
+    "time tr u ul var wbr"
 )
 _ATTRIBUTES = {
     "a": {"href", "title"},
@@ -53,9 +58,9 @@ _PICTURE = re.compile(r"data:image/(png|jpeg|gif|svg\+xml);base64,[A-Za-z0-9+/=\
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
-_SVG_TAGS = set(
+_SVG_TAGS = _names(
     "svg g defs path rect circle ellipse line polyline polygon text tspan clipPath mask pattern marker linearGradient "
-    "radialGradient stop use symbol title desc image".split()
+    "radialGradient stop use symbol title desc image"
 )
 _URL_IN_STYLE = re.compile(r"url\(\s*['\"]?(?!#)|@import|expression|\\", re.IGNORECASE)
 
@@ -114,7 +119,7 @@ def clean_svg(text: str) -> bytes | None:
     _clean_element(root)
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", "http://www.w3.org/1999/xlink")
-    return ET.tostring(root, encoding="utf-8")
+    return bytes(ET.tostring(root, encoding="utf-8"))
 
 
 def _clean_element(element: ET.Element) -> None:

@@ -1,0 +1,159 @@
+"""Does a SavedModel load in a fresh process and say again what it said when it was trained?"""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kit.errors import IntegrityError
+from kit.model.golden import Golden, read_golden
+
+TIMEOUT_S = 300.0
+
+
+class ProbeFinding(enum.StrEnum):
+    """How a probe ended. Only `REPRODUCED` is success."""
+
+    REPRODUCED = "reproduced"
+    NO_GOLDEN = "no-golden"
+    NOT_LOADED = "not-loaded"
+    NO_SIGNATURE = "no-signature"
+    REFUSED_INPUT = "refused-input"
+    NO_OUTPUT = "no-output"
+    OTHER_SHAPE = "other-shape"
+    NOT_FINITE = "not-finite"
+    DIFFERS = "differs"
+    TIMED_OUT = "timed-out"
+    DIED = "died"
+
+
+class ProbeResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a probe found.
+
+    Attributes:
+        finding: how it ended.
+        detail: one sentence with what was expected and found.
+        n_rows: golden rows that were compared.
+        max_difference: largest absolute difference; None where nothing was compared.
+    """
+
+    finding: ProbeFinding
+    detail: str
+    n_rows: int = 0
+    max_difference: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True only if rows were compared and all were reproduced."""
+        return self.finding is ProbeFinding.REPRODUCED and self.n_rows > 0
+
+
+def probe_saved_model(folder: Path, golden: Path, timeout_s: float = TIMEOUT_S) -> ProbeResult:
+    """Load a SavedModel in a fresh process, query it with golden inputs, compare with golden outputs.
+
+    Whatever happens becomes a result; nothing but all rows reproduced is a success.
+
+    Args:
+        folder: the SavedModel.
+        golden: as `write_golden` wrote it.
+        timeout_s: for the whole process; loading TensorFlow takes several seconds of it.
+    """
+    try:
+        read_golden(golden)
+    except IntegrityError as error:
+        return ProbeResult(ProbeFinding.NO_GOLDEN, str(error))
+    with tempfile.TemporaryDirectory(prefix="kit-probe-") as scratch:
+        return _run_probe(folder.resolve(), golden.resolve(), Path(scratch), timeout_s)
+
+
+def _run_probe(folder: Path, golden: Path, scratch: Path, timeout_s: float) -> ProbeResult:
+    answer, log = scratch / "result.json", scratch / "log.txt"
+    # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
+    command = [sys.executable, "-P", "-m", "kit.model", str(folder), str(golden), str(answer)]
+    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    try:
+        with log.open("wb") as output:
+            done = subprocess.run(
+                command, env=variables, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                timeout=timeout_s, check=False,
+            )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return ProbeResult(ProbeFinding.TIMED_OUT, f"no answer from the model in {timeout_s:g} s")
+    try:
+        result = msgspec.json.decode(answer.read_bytes(), type=ProbeResult)
+    except (OSError, msgspec.DecodeError):
+        last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2][:300]
+        return ProbeResult(ProbeFinding.DIED, f"the probing process ended with {done.returncode} and no result: {last}")
+    if done.returncode != 0:
+        return ProbeResult(ProbeFinding.DIED, f"the probing process ended with {done.returncode} after {result.detail}")
+    return result
+
+
+def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
+    """The probe itself; imports TensorFlow and runs whatever the model is, so only ever in a process of its own."""
+    import tensorflow
+
+    try:
+        model = tensorflow.saved_model.load(str(folder))
+    except Exception as error:  # noqa: BLE001  a broken model can raise anything; it becomes a finding
+        return ProbeResult(ProbeFinding.NOT_LOADED, f"{folder.name} does not load: {_first_line(error)}")
+    signatures = getattr(model, "signatures", {})
+    if golden.signature not in signatures:
+        found = ", ".join(sorted(signatures)) or "none"
+        return ProbeResult(ProbeFinding.NO_SIGNATURE, f"no signature {golden.signature!r}; the model has {found}")
+    try:
+        answers = signatures[golden.signature](**_to_tensors(signatures[golden.signature], golden, tensorflow))
+    except Exception as error:  # noqa: BLE001  as above
+        return ProbeResult(ProbeFinding.REFUSED_INPUT, f"the model refuses the golden inputs: {_first_line(error)}")
+    return compare_outputs(golden, {name: value.numpy() for name, value in answers.items()})
+
+
+def compare_outputs(golden: Golden, answers: dict[str, Any]) -> ProbeResult:
+    """Compare a model's answers, numpy arrays by name, with golden outputs."""
+    import numpy
+
+    largest = 0.0
+    for name, column in golden.outputs.items():
+        expected = numpy.asarray(column, dtype=float)
+        if name not in answers:
+            return ProbeResult(ProbeFinding.NO_OUTPUT, f"no output {name!r}; the model gives {', '.join(answers)}")
+        found = numpy.asarray(answers[name])
+        if found.shape not in ((golden.n_rows,), (golden.n_rows, 1)):
+            detail = f"output {name!r} has shape {list(found.shape)}, expected [{golden.n_rows}]"
+            return ProbeResult(ProbeFinding.OTHER_SHAPE, detail)
+        values = found.reshape(-1).astype(float)
+        if not numpy.isfinite(values).all():
+            n_broken = int((~numpy.isfinite(values)).sum())
+            return ProbeResult(ProbeFinding.NOT_FINITE, f"output {name!r} is not finite in {n_broken} rows")
+        largest = max(largest, float(numpy.abs(values - expected).max()))
+    limit = f"largest difference {largest:.3g}, allowed {golden.atol:g}, over {golden.n_rows} rows"
+    if not golden.n_rows or math.isnan(largest) or largest > golden.atol:
+        return ProbeResult(
+            ProbeFinding.DIFFERS, f"golden predictions are not reproduced: {limit}", golden.n_rows, largest
+        )
+    return ProbeResult(ProbeFinding.REPRODUCED, f"golden predictions reproduced: {limit}", golden.n_rows, largest)
+
+
+def _to_tensors(signature: Any, golden: Golden, tensorflow: Any) -> dict[str, Any]:
+    specs = signature.structured_input_signature[1]
+    if set(specs) != set(golden.inputs):
+        raise ValueError(f"it takes {sorted(specs)}, golden inputs are {sorted(golden.inputs)}")
+    tensors = {}
+    for name, column in golden.inputs.items():
+        missing = "" if specs[name].dtype == tensorflow.string else math.nan
+        values = [missing if value is None else value for value in column]
+        tensor = tensorflow.cast(values, specs[name].dtype) if missing != "" else tensorflow.constant(values)
+        tensors[name] = tensorflow.expand_dims(tensor, 1) if specs[name].shape.rank == 2 else tensor
+    return tensors
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"

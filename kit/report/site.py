@@ -1,0 +1,81 @@
+"""The site: a page for each record and the index, written atomically; pages that are up to date are left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kit.errors import KitError
+from kit.files import canonical_json, sha256_bytes, write_atomically
+from kit.record import Record, Status
+from kit.report.index import render_index
+from kit.report.page import render_record_page
+from kit.report.rows import ReleaseRow
+
+_HEAD_BYTES = 2048
+
+
+def write_reports(
+    records: Iterable[Record],
+    read_notebook: Callable[[str], Mapping[str, Any]],
+    releases: Iterable[ReleaseRow],
+    folder: Path,
+    *,
+    environments: Sequence[str] = (),
+    title: str = "Records and releases",
+) -> Path:
+    """Bring the site up to date.
+
+    Args:
+        records: all records of the archive.
+        read_notebook: gives the executed notebook of a record by id; called only for pages that must be made.
+        releases: see `render_index`.
+        folder: where the site lies; `records/<id>.html` and `index.html` in it are replaced.
+        environments: see `render_index`.
+        title: see `render_index`.
+
+    Returns:
+        The index page.
+    """
+    found = list(records)
+    known = frozenset(record.id for record in found)
+    for record in found:
+        path, key = folder / "records" / f"{record.id}.html", content_key(record, known)
+        if record.status is Status.STARTED or not _has_key(path, key):
+            page = render_record_page(record, _read(read_notebook, record.id), known_records=known, content_key=key)
+            write_atomically(path, page.encode("utf-8", "replace"))
+    index = folder / "index.html"
+    page = render_index(found, releases, environments=environments, title=title)
+    write_atomically(index, page.encode("utf-8", "replace"))
+    return index
+
+
+def content_key(record: Record, known: frozenset[str]) -> str:
+    """Digest of everything that a page is made from; the notebook is sealed with its record."""
+    producers = {item.record for item in record.inputs} | {record.code.build or ""}
+    linked = sorted(producers & known)
+    return sha256_bytes(b"\n".join([record.encode(), canonical_json(linked), _makers_key().encode()]))
+
+
+@cache
+def _makers_key() -> str:
+    """Digest of this package's sources and templates: a new look makes all pages again."""
+    files = sorted(path for path in Path(__file__).parent.rglob("*") if path.suffix in (".py", ".j2", ".css", ".json"))
+    return sha256_bytes(b"\0".join(path.read_bytes() for path in files))
+
+
+def _has_key(path: Path, key: str) -> bool:
+    try:
+        with path.open("rb") as file:
+            return f'name="kit-content-key" content="{key}"'.encode() in file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+
+
+def _read(read_notebook: Callable[[str], Mapping[str, Any]], record_id: str) -> Mapping[str, Any]:
+    try:
+        return read_notebook(record_id)
+    except (OSError, ValueError, KitError):  # the record stands without it; its page says that there is none
+        return {}
