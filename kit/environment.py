@@ -87,7 +87,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def configuration(self) -> dict[str, Any]:
         """The effective configuration as JSON values."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))  # lists, as a file has them
         return plain
 
     @property

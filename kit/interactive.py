@@ -8,6 +8,7 @@ from pathlib import Path
 from kit.archive import Archive
 from kit.errors import NotFoundError, UsageError
 from kit.execute.inputs import newest_success
+from kit.execute.stage import absolute_references
 from kit.files import remove_tree
 from kit.gate import Verdict
 from kit.graph import RELEASE, RUN, Graph, Stage
@@ -48,7 +49,7 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
         scratch=str(folder / "scratch"),
         bundle="",
         settings=environment.settings,
-        secrets=environment.secrets,
+        secrets=absolute_references(environment.secrets, project.root),
         release=release,
     )
     sys.stderr.write(f"stage {stage.name!r}, environment {environment.name!r}; interactive: not recorded\n")

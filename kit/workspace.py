@@ -106,7 +106,10 @@ class Workspace(msgspec.Struct, frozen=True):
     def read_determinism(self) -> dict[str, Any]:
         """What the session pinned; empty if nothing."""
         path = self.facts / "determinism.json"
-        content: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict) if path.is_file() else {}
+        try:
+            content: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict) if path.is_file() else {}
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise IntegrityError(f"{path.name} cannot be read: {error}") from error
         return content
 
 
@@ -117,14 +120,17 @@ def create_workspace(folder: Path) -> Workspace:
     for part in (workspace.source, workspace.inputs, workspace.outputs, workspace.facts):
         part.mkdir()
     mark = f"{os.getpid()} {process_mark(os.getpid())}"
-    (folder / "owner").write_text(mark, encoding="ascii")
+    write_atomically(folder / "owner", mark.encode())
     return workspace
 
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the workspaces below a folder whose process is gone."""
     for owner in folder.glob("*/owner"):
-        pid, _, mark = owner.read_text(encoding="ascii").partition(" ")
+        try:
+            pid, _, mark = owner.read_text(encoding="ascii").partition(" ")
+        except FileNotFoundError:
+            continue  # another process has just removed it
         if not pid.isdigit() or process_mark(int(pid)) != mark:
             remove_tree(owner.parent)
 

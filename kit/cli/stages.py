@@ -24,6 +24,9 @@ from kit.parameter import Parameter
 from kit.pipeline import Step, execute_all, execute_stage
 
 
+PREFERRED = ("auc", "accuracy")  # what a single stage shows first; `kit all` asks the environment's gates
+
+
 def make_stage_command(name: str) -> click.Command | None:
     """The command of a stage of the project here; None if there is no such stage.
 
@@ -94,7 +97,7 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
     if values["as_json"]:
         print_json({"record": step.record, "release": step.release, "reasons": step.reasons})
     else:
-        _print_steps([step], ())
+        _print_steps([step], PREFERRED)
     raise click.exceptions.Exit(exit_code_of([step.record]))
 
 

@@ -37,18 +37,32 @@ class PieceStream(OutStream):
     """A stream that sends a piece as soon as it is full, and then lets the writer wait until it is sent."""
 
     _n_waiting = 0
+    _parent: Any = None
+    _key: frozenset[Any] = frozenset()
 
-    def write(self, string: str) -> int | None:
+    def write(self, string: str) -> int:
         """Write piece by piece."""
-        if not isinstance(string, str) or len(string) + self._n_waiting < PIECE_CHARACTERS:
-            written: int | None = super().write(string)  # type: ignore[no-untyped-call]
-            self._n_waiting += len(string)
-            return written
+        if not isinstance(string, str) or self.closed or not self._is_master_process():
+            return super().write(string) or 0
+        if len(string) + self._n_waiting < PIECE_CHARACTERS:
+            self._keep(string)
+            return len(string)
         for start in range(0, len(string), PIECE_CHARACTERS):
-            super().write(string[start : start + PIECE_CHARACTERS])  # type: ignore[no-untyped-call]
+            self._keep(string[start : start + PIECE_CHARACTERS])
             self._n_waiting = 0
             self.flush()  # type: ignore[no-untyped-call]
         return len(string)
+
+    def _keep(self, string: str) -> None:
+        """OutStream.write without making the buffer's key, most of its time, again for each string."""
+        parent = self.parent_header
+        with self._buffer_lock:
+            if parent is not self._parent:
+                self._parent, self._key = parent, frozenset(parent.items())
+            self._buffers[self._key].write(string)
+        self._n_waiting += len(string)
+        if not self._flush_pending:
+            self._schedule_flush()  # type: ignore[no-untyped-call]
 
     def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
         # Several threads together may have written more than a piece.
@@ -57,7 +71,7 @@ class PieceStream(OutStream):
                 yield parent, text[start : start + PIECE_CHARACTERS]
 
 
-class CuttingSession(Session):
+class CuttingSession(Session):  # type: ignore[misc]
     """Sends of what is over the limits its size only.
 
     Attributes:
@@ -68,7 +82,11 @@ class CuttingSession(Session):
     display_bytes = Integer(2**62)
     stream_bytes = Integer(2**62)
 
-    def serialize(self, msg: dict[str, Any], ident: Any = None) -> list[bytes]:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._sent: dict[str | None, int] = {}
+
+    def serialize(self, msg: dict[str, Any], ident: Any = None) -> Any:
         """The message, or one that says how much was cut."""
         kind = msg["header"]["msg_type"]
         if kind == "stream":
@@ -85,8 +103,6 @@ class CuttingSession(Session):
     def _count(self, msg: dict[str, Any], text: str) -> dict[str, Any]:
         request = msg["parent_header"].get("msg_id")
         size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-        if not hasattr(self, "_sent"):
-            self._sent: dict[str | None, int] = {}
         sent = self._sent.get(request, 0)
         if sent + size_bytes > self.stream_bytes:
             self._sent[request] = self.stream_bytes  # nothing more of this request, however small
@@ -95,7 +111,9 @@ class CuttingSession(Session):
         return msg
 
     def _cut(self, msg: dict[str, Any], size_bytes: int) -> dict[str, Any]:
-        return self.msg("kit_cut", {"bytes": size_bytes}, parent={"header": msg["parent_header"]})
+        parent = {"header": msg["parent_header"]}
+        cut: dict[str, Any] = self.msg("kit_cut", {"bytes": size_bytes}, parent=parent)
+        return cut
 
 
 class KernelApp(IPKernelApp):
@@ -107,9 +125,7 @@ class KernelApp(IPKernelApp):
 
     @default("session")
     def _make_session(self) -> Session:
-        return CuttingSession(
-            parent=self, display_bytes=self.output_budget_bytes, stream_bytes=self.stream_limit_bytes
-        )
+        return CuttingSession(parent=self, display_bytes=self.output_budget_bytes, stream_bytes=self.stream_limit_bytes)
 
     def init_iopub(self, context: Any) -> None:
         """Make the publishing socket; it would drop what comes while its queue is full."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def execute_plan(workbench: Workbench, plan: Plan) -> Record:
         The closed record: succeeded only if every cell did, every declared output was written, inputs stayed as they
         were, and every check that is due passed on exactly these bytes.
     """
-    secrets = read_secrets(plan.environment.secrets)
+    secrets = read_secrets(absolute_references(plan.environment.secrets, workbench.project.root))
     redactor = Redactor(secrets)
     started = _describe_start(workbench, plan, redactor)
     folder = workbench.project.scratch / "workspaces"
@@ -67,7 +67,15 @@ def execute_plan(workbench: Workbench, plan: Plan) -> Record:
     return _seal(opened, _redact(closed, redactor), outcome)
 
 
-def read_secrets(references: dict[str, SecretReference]) -> dict[str, str]:
+def absolute_references(references: Mapping[str, SecretReference], root: Path) -> dict[str, SecretReference]:
+    """Secret references with the project's folder before relative files, so that kit and kernel read the same file."""
+    return {
+        name: SecretReference(file=str(root / Path(each.file).expanduser())) if each.file else each
+        for name, each in references.items()
+    }
+
+
+def read_secrets(references: Mapping[str, SecretReference]) -> dict[str, str]:
     """The values of those secrets that can be resolved here; the others fail when a stage asks for them.
 
     Raises:
@@ -92,7 +100,7 @@ def read_secret(reference: SecretReference) -> str | None:
     if reference.env:
         return os.environ.get(reference.env)
     try:
-        return Path(reference.file).expanduser().read_text(encoding="utf-8").strip()
+        return Path(reference.file).read_text(encoding="utf-8").strip()
     except OSError:
         return None
 
@@ -144,7 +152,7 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
             scratch=str(scratch),
             bundle=str(workspace.bundle),
             settings=plan.environment.settings,
-            secrets=plan.environment.secrets,
+            secrets=absolute_references(plan.environment.secrets, workbench.project.root),
             release=release,
             gate=plan.gate,
         )
@@ -199,7 +207,10 @@ def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Re
 
 
 def _rehash(each: InputArtifact, workspace: Workspace) -> InputArtifact:
-    now = hash_artifact(each.artifact.name, workspace.inputs / each.artifact.name)
+    try:
+        now = hash_artifact(each.artifact.name, workspace.inputs / each.artifact.name)
+    except (KitError, OSError):
+        now = None  # emptied, made a link, unreadable: it is no longer what it was
     return msgspec.structs.replace(each, sha256_after=now)
 
 
@@ -292,11 +303,15 @@ def _redact(record: Record, redactor: Redactor) -> Record:
     if not redactor:
         return record
     parameters = tuple(msgspec.structs.replace(p, value=redactor.value(p.value)) for p in record.parameters)
-    failure = record.failure and msgspec.structs.replace(record.failure, message=redactor.text(record.failure.message))
+    failure = record.failure and msgspec.structs.replace(
+        record.failure, kind=redactor.text(record.failure.kind), message=redactor.text(record.failure.message)
+    )
+    checks = msgspec.convert(redactor.value(msgspec.to_builtins(record.checks)), tuple[CheckResult, ...])
     return msgspec.structs.replace(
         record,
         parameters=parameters,
         failure=failure,
+        checks=checks,
         metrics=redactor.value(record.metrics),
         determinism=redactor.value(record.determinism),
     )

@@ -13,7 +13,7 @@ from kit.archive import Archive
 from kit.bundle import Bundle
 from kit.check import CheckResult
 from kit.environment import Environment
-from kit.errors import IntegrityError, KitError, NotFoundError
+from kit.errors import IntegrityError, KitError
 from kit.execute.plan import BUNDLE
 from kit.gate import Evidence, Finding, Verdict, judge_metric
 from kit.graph import BUILD
@@ -105,7 +105,8 @@ def _judge_code(archive: Archive, environment: Environment, training: Record) ->
 def _judge_lineage(lineage: list[Record], environment: Environment) -> Iterator[Evidence]:
     for record in lineage:
         problem = "" if record.succeeded else f"is {record.status}"
-        if environment.policy.code == "build" and (record.code.dirty or record.code.build is None):
+        unbuilt = record.code.build is None and record.stage != BUILD  # a build is not made of another build
+        if environment.policy.code == "build" and (record.code.dirty or unbuilt):
             problem = problem or "was not executed from a clean build's bundle"
         changed = [each.artifact.name for each in record.inputs if each.sha256_after != each.artifact.sha256]
         if changed:
@@ -146,8 +147,12 @@ def _judge_check(
 
 
 def _judge_metrics(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:
-    live = archive.live_release(environment.name)
-    live_metrics: dict[str, Any] = archive.read_manifest(live).metrics if live else {}
+    try:
+        live = archive.live_release(environment.name)
+        live_metrics: dict[str, Any] = archive.read_manifest(live).metrics if live else {}
+    except (KitError, OSError) as error:
+        yield Evidence("metric", "live release", Finding.REFUSES, f"cannot be read: {error}")
+        return
     for name, limits in sorted(environment.gates.metrics.items()):
         yield from judge_metric(
             name, training.metrics.get(name), limits, live_metrics.get(name), live.id if live else ""
@@ -164,6 +169,6 @@ def _judge_model(archive: Archive, environment: Environment, training: Record, p
             archive.objects.copy_artifact(model, Path(folder) / "model")
             archive.objects.copy_artifact(golden, Path(folder) / "golden.json")
             outcome = probe(Path(folder) / "model", Path(folder) / "golden.json")
-    except (NotFoundError, IntegrityError, OSError) as error:
+    except (KitError, OSError) as error:
         return Evidence("model", model.name, Finding.REFUSES, f"cannot be read: {error}")
     return Evidence("model", model.name, Finding.HOLDS if outcome.passed else Finding.REFUSES, outcome.detail)

@@ -10,7 +10,7 @@ from kit.archive import Archive
 from kit.artifact import Artifact, media_type_of
 from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
-from kit.errors import GateRefusedError, NotFoundError, PolicyError, UsageError
+from kit.errors import NotFoundError, PolicyError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan, resolve_inputs
 from kit.execute.inputs import from_record, newest_success
 from kit.execute.plan import BUNDLE, bundle_of, choose_parameters, require_policy
@@ -85,16 +85,6 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
         plan.environment.name, record.id, plan.gate.manifest, workbench.clock(), who
     )
     return record, release
-
-
-def require_admitted(plan: Plan) -> None:
-    """Refuse what the gate refused.
-
-    Raises:
-        GateRefusedError: with every reason.
-    """
-    if plan.gate is not None and not plan.gate.verdict.passed:
-        raise GateRefusedError(plan.environment.name, plan.gate.verdict.reasons)
 
 
 def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:

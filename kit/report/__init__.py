@@ -7,5 +7,15 @@ from kit.report.index import render_index
 from kit.report.page import render_record_page
 from kit.report.rows import EvidenceRow, ReleaseRow
 from kit.report.site import write_reports
+from kit.report.views import make_page, make_reports, read_executed_notebook
 
-__all__ = ["EvidenceRow", "ReleaseRow", "render_index", "render_record_page", "write_reports"]
+__all__ = [
+    "EvidenceRow",
+    "ReleaseRow",
+    "make_page",
+    "make_reports",
+    "read_executed_notebook",
+    "render_index",
+    "render_record_page",
+    "write_reports",
+]

@@ -1,0 +1,93 @@
+"""The reports of an archive: what is in it, put into the values that pages are made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from kit.archive import Archive
+from kit.environment import list_environments
+from kit.files import write_atomically
+from kit.gate import Manifest, Release, Verdict
+from kit.graph import RELEASE
+from kit.project import Project
+from kit.record import Record
+from kit.report.page import render_record_page
+from kit.report.rows import EvidenceRow, ReleaseRow
+from kit.report.site import write_reports
+
+
+def make_reports(project: Project, archive: Archive) -> Path:
+    """Make the page of every record and the index; gives the index. Pages that are up to date are left."""
+    records = list(archive.records())
+    return write_reports(
+        records,
+        lambda record_id: read_executed_notebook(archive, record_id),
+        [*_list_releases(archive), *_list_refusals(records)],
+        project.reports,
+        environments=list_environments(project.environments),
+        title=project.name,
+    )
+
+
+def make_page(project: Project, archive: Archive, record: Record) -> Path:
+    """Make one record's page; gives its path."""
+    page = project.reports / "records" / f"{record.id}.html"
+    known = frozenset(archive.list_ids())
+    notebook = read_executed_notebook(archive, record.id)
+    write_atomically(page, render_record_page(record, notebook, known_records=known).encode())
+    return page
+
+
+def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
+    """A record's executed notebook; for one that was never closed, what its journal has up to the last output."""
+    folder = archive.record_folder(record_id)
+    sealed = folder / "executed.ipynb"
+    if sealed.is_file():
+        notebook: dict[str, Any] = json.loads(sealed.read_bytes())
+        return notebook
+    if (folder / "journal.jsonl").is_file():
+        from kit.engine import assemble_notebook
+
+        return assemble_notebook(folder)[0]
+    return {}
+
+
+def _list_releases(archive: Archive) -> list[ReleaseRow]:
+    releases = archive.list_releases()
+    live = {release.environment: release.id for release in releases}
+    return [_row_of(release, archive.read_manifest(release), live[release.environment]) for release in releases]
+
+
+def _row_of(release: Release, manifest: Manifest, live: str) -> ReleaseRow:
+    return ReleaseRow(
+        id=release.id,
+        environment=release.environment,
+        time=release.time,
+        record=release.record,
+        who=release.who,
+        live=release.id == live,
+        passed=manifest.verdict.passed,
+        evidence=_rows_of(manifest.verdict),
+    )
+
+
+def _rows_of(verdict: Verdict) -> tuple[EvidenceRow, ...]:
+    return tuple(EvidenceRow(e.kind, e.subject, e.finding.value, e.detail) for e in verdict.evidence)
+
+
+def _list_refusals(records: list[Record]) -> list[ReleaseRow]:
+    return [
+        ReleaseRow(
+            id="",
+            environment=record.environment,
+            time=record.started,
+            record=record.id,
+            who=f"{record.machine.user}@{record.machine.host}",
+            passed=False,
+            reasons=(record.failure.message,),
+        )
+        for record in records
+        if record.stage == RELEASE and record.failure
+    ]

@@ -1,0 +1,96 @@
+"""The gate as values: limits on metrics, verdicts, and what a release pins."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from kit.environment import Environment, MetricLimits
+from kit.errors import IntegrityError
+from kit.gate import Evidence, Finding, Manifest, Verdict, decode_manifest, judge_metric
+
+HOLDS = Evidence("metric", "auc", Finding.HOLDS, "fine")
+REFUSES = Evidence("metric", "auc", Finding.REFUSES, "too low")
+NOTED = Evidence("metric", "auc", Finding.NOTED, "no live release")
+
+
+def verdict(*evidence: Evidence) -> Verdict:
+    return Verdict("dev", "0" * 64, {}, evidence)
+
+
+def manifest() -> Manifest:
+    environment = Environment(name="dev")
+    return Manifest(
+        environment="dev",
+        bundle_sha256="0" * 64,
+        commit=None,
+        training_record="r",
+        artifacts=(),
+        lock_sha256=None,
+        configuration=environment.configuration,
+        configuration_sha256=environment.sha256,
+        metrics={"auc": 0.7},
+        verdict=verdict(HOLDS),
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "limits", "sentence"),
+    [
+        (None, MetricLimits(min=0.5), "missing"),
+        ("NaN", MetricLimits(min=0.5), "is no finite number: NaN"),
+        (math.nan, MetricLimits(min=0.5), "is no finite number: nan"),
+        (math.inf, MetricLimits(min=0.5), "is no finite number: inf"),
+        ("0.9", MetricLimits(min=0.5), "is no finite number"),
+        (True, MetricLimits(min=0.5), "is no finite number"),
+        (0.49, MetricLimits(min=0.5), "below the limit: 0.49, at least 0.5"),
+        (0.81, MetricLimits(max=0.8), "above the limit: 0.81, at most 0.8"),
+        (0.6, MetricLimits(), "sets no limit"),
+    ],
+)
+def test_metric_is_refused(value: Any, limits: MetricLimits, sentence: str) -> None:
+    found = judge_metric("auc", value, limits, None, "")
+    assert [each.finding for each in found] == [Finding.REFUSES]
+    assert sentence in found[0].detail
+
+
+@pytest.mark.parametrize("value", [0.5, 0.8, 0.65])
+def test_metric_within_both_bounds_holds(value: float) -> None:
+    found = judge_metric("auc", value, MetricLimits(min=0.5, max=0.8), None, "")
+    assert [each.finding for each in found] == [Finding.HOLDS] * 2
+
+
+@pytest.mark.parametrize(
+    ("live", "live_id", "finding", "sentence"),
+    [
+        (None, "", Finding.NOTED, "no live release to compare with"),
+        (0.71, "dev-3", Finding.HOLDS, "0.7, dev-3 has 0.71"),
+        (0.72, "dev-3", Finding.REFUSES, "dropped too far: 0.7, dev-3 has 0.72, may drop by 0.015"),
+        (None, "dev-3", Finding.REFUSES, "dev-3 has no such number"),
+        ("NaN", "dev-3", Finding.REFUSES, "dev-3 has no such number"),
+    ],
+)
+def test_metric_is_held_against_what_is_live(live: Any, live_id: str, finding: Finding, sentence: str) -> None:
+    (found,) = judge_metric("auc", 0.7, MetricLimits(max_drop=0.015), live, live_id)
+    assert found.finding is finding
+    assert sentence in found.detail
+
+
+def test_verdict_passes_only_if_something_holds_and_nothing_refuses() -> None:
+    assert verdict(HOLDS, NOTED).passed
+    assert verdict(HOLDS, REFUSES).reasons == ("metric auc: too low",)
+    assert verdict().reasons == ("nothing was checked",)
+    assert verdict(NOTED).reasons == ("nothing was checked",)
+
+
+def test_manifest_reads_back_and_its_digest_is_that_of_its_bytes() -> None:
+    assert decode_manifest(manifest().encode(), "release dev-1") == manifest()
+
+
+def test_manifest_with_another_configuration_than_its_digest_names_is_refused() -> None:
+    changed = msgspec.structs.replace(manifest(), configuration={"name": "dev"})
+    with pytest.raises(IntegrityError, match="release dev-1: the frozen configuration"):
+        decode_manifest(changed.encode(), "release dev-1")
+    with pytest.raises(IntegrityError, match="not a readable release"):
+        decode_manifest(b"{}", "release dev-1")
