@@ -50,13 +50,18 @@ def encode(encoder: Any, records: Arrays, batch_rows: int = 32_768) -> np.ndarra
     """The encoder over all records, in large batches: (n, n_encoded) float32."""
     import tensorflow as tf
 
-    n_rows = len(next(iter(records.values())))
+    specs = {column.name: tf.TensorSpec([None, 1], column.dtype) for column in encoder.inputs}
+
     # One traced graph for all batches: eager calls would pay for each small operation.
-    call = tf.function(encoder, reduce_retracing=True)
+    @tf.function(input_signature=[specs])
+    def encode_batch(batch: dict[str, Any]) -> Any:
+        return encoder(batch, training=False)
+
+    n_rows = len(next(iter(records.values())))
     batches = []
     for start in range(0, n_rows, batch_rows):
         batch = {name: tf.constant(column[start : start + batch_rows]) for name, column in records.items()}
-        batches.append(call(batch).numpy())
+        batches.append(encode_batch(batch).numpy())
     return np.concatenate(batches)
 
 

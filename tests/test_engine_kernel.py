@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kit.engine import Event, Job, Outcome, PapermillEngine, Progress, assemble_notebook
+from kit.engine.kernel import STALE_S, remove_stale_folders
 from kit.record import CellStatus, Status
 from tests.test_engine_journal import make_notebook, open_full
 
@@ -152,6 +153,90 @@ def test_output_budget_bounds_what_is_kept(tmp_path: Path) -> None:
     assert outcome.cells[0].cut_bytes == 300 * 100_001 - 1_000_000
     assert texts(outcome).endswith("[kit: 29 MB of output over the budget of 1 MB were cut]\n")
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2_200_000
+
+
+FLOODED = """
+import sys
+from pathlib import Path
+from kit.engine import Job, PapermillEngine
+from tests.test_engine_journal import make_notebook
+folder = Path(sys.argv[1])
+outcome = PapermillEngine().execute(Job(notebook=make_notebook(sys.argv[2], "1"), folder=folder, journal=folder))
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+print(outcome.status, outcome.cells[0].cut_bytes, int(peak.split()[1]) * 1024, outcome.peak_memory_bytes)
+"""
+BUDGET = 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("source", "cut_bytes"),
+    [
+        ("print('x' * 200_000_000)", 200_000_001 - BUDGET),
+        ("import sys\nfor _ in range(2000): sys.stderr.write('é' * 50_000)", 200_000_000 - BUDGET),
+        ("import os\nfor _ in range(2000): os.write(1, b'x' * 100_000)", 200_000_000 - BUDGET),
+        ("for _ in range(200): get_ipython().display_pub.publish({'text/plain': 'x' * 1_000_000})", 191_000_000),
+        ("for _ in range(4): get_ipython().display_pub.publish({'text/plain': 'x' * 50_000_000})", 200_000_000),
+        ("import os\nif not os.fork():\n    print('x' * 100_000_000, flush=True)\n    os._exit(0)\n_ = os.wait()", 0),
+    ],
+    ids=["one-string", "stderr", "descriptor", "displays", "huge-displays", "forked"],
+)
+def test_flood_fills_neither_this_process_nor_loses_count(tmp_path: Path, source: str, cut_bytes: int) -> None:
+    command = [sys.executable, "-c", FLOODED, str(tmp_path), source]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    status, said_cut_bytes, peak_bytes = said[0], int(said[1]), int(said[2])
+    assert status == "succeeded"
+    assert cut_bytes <= said_cut_bytes <= cut_bytes * 1.001 or not cut_bytes
+    assert peak_bytes < 200_000_000
+
+
+def test_error_as_large_as_memory_is_told_in_short(tmp_path: Path) -> None:
+    outcome = execute(tmp_path, "raise ValueError('x' * 50_000_000)")
+    assert outcome.failure is not None
+    assert outcome.failure.kind == "ValueError"
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 3_000_000
+
+
+def test_flood_does_not_hide_the_deadline_nor_what_comes_after_it(tmp_path: Path) -> None:
+    background = "import threading\ndef flood():\n    while True: print('x' * 1000)\n"
+    start = "threading.Thread(target=flood, daemon=True).start()"
+    outcome = execute(tmp_path, background + start, "print('here')", "while True: print('y' * 1000)", timeout_s=4)
+    assert statuses(outcome) == [OK, OK, CellStatus.TIMED_OUT]
+    assert "here" in json.dumps(outcome.notebook["cells"][1]["outputs"])
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(32, "Broken pipe"), ValueError("a defect")])
+def test_error_of_the_progress_callback_is_the_callers_and_not_the_journals(tmp_path: Path, error: Exception) -> None:
+    def fail(_: Progress) -> None:
+        raise error
+
+    before = set_of_children()
+    with pytest.raises(type(error)) as raised:
+        PapermillEngine().execute(Job(notebook=make_notebook("1"), folder=tmp_path, journal=tmp_path), fail)
+    assert raised.value is error
+    assert set_of_children() == before
+    log = (tmp_path / "log.txt").read_text()
+    assert f"kit stopped the execution: {error}" in log
+    assert "could not be written" not in log
+
+
+def test_stale_socket_folders_are_swept_and_others_left(tmp_path: Path) -> None:
+    dead, target = 2**22 + 1, tmp_path / "target"  # no process has a number above 2 ** 22 (proc(5))
+    names = [
+        f"kit-kernel-{dead}-old",
+        f"kit-kernel-{dead}-new",
+        f"kit-kernel-{os.getpid()}-old",
+        "kit-kernel-x",
+        "else",
+    ]
+    for folder in [target, *(tmp_path / name for name in names)]:
+        folder.mkdir()
+        (folder / "c-ipc-1").touch()
+        os.utime(folder, (0, 0) if not folder.name.endswith("new") else None)
+    (tmp_path / f"kit-kernel-{dead}-link").symlink_to(target)
+    remove_stale_folders(tmp_path, time.time() - STALE_S)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"target", f"kit-kernel-{dead}-link", *names[1:]}
+    assert (target / "c-ipc-1").exists()
 
 
 def test_secret_is_nowhere(tmp_path: Path) -> None:

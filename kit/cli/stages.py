@@ -23,7 +23,6 @@ from kit.graph import RUN, Stage
 from kit.parameter import Parameter
 from kit.pipeline import Step, execute_all, execute_stage
 
-
 PREFERRED = ("auc", "accuracy")  # what a single stage shows first; `kit all` asks the environment's gates
 
 

@@ -42,7 +42,7 @@ class PieceStream(OutStream):
 
     def write(self, string: str) -> int:
         """Write piece by piece."""
-        if not isinstance(string, str) or self.closed or not self._is_master_process():
+        if not isinstance(string, str) or self.closed or self._master_pid != os.getpid():
             return super().write(string) or 0
         if len(string) + self._n_waiting < PIECE_CHARACTERS:
             self._keep(string)
