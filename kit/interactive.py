@@ -99,8 +99,7 @@ def _open_release(archive: Archive, folder: Path) -> ReleaseContext:
 
 def _judge(project: Project, archive: Archive) -> Verdict:
     from kit.execute.plan import bundle_of
-    from kit.release import judge_candidate
-    from kit.release.release import probe_model
+    from kit.release import judge_candidate, probe_model
 
     environment = project.read_environment(ENVIRONMENT)
     producer = project.read_graph().producer_of(environment.gates.model)

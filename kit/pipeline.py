@@ -10,7 +10,7 @@ from kit.execute import Order, Workbench, execute_plan, plan_stage
 from kit.gate import Release
 from kit.graph import BUILD, RELEASE, RUN, Graph
 from kit.record import Record
-from kit.release import cut_release, plan_release, plan_run
+from kit.release import Probe, cut_release, plan_release, plan_run, probe_model
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,28 @@ class Step:
     reasons: tuple[str, ...] = ()
 
 
-def execute_stage(workbench: Workbench, order: Order, release_id: str = "") -> Step:
+def execute_stage(workbench: Workbench, order: Order, release_id: str = "", probe: Probe = probe_model) -> Step:
     """Plan and execute one stage, whichever it is.
 
     Args:
         workbench: project, archive and collaborators.
         order: what was asked for.
         release_id: for `run`: the release to execute, else the live one.
+        probe: for `release`: loads and queries the model.
     """
     if order.stage == RELEASE:
-        plan = plan_release(workbench, order)
+        plan = plan_release(workbench, order, probe)
         record, release = cut_release(workbench, plan)
         return Step(record, release, plan.gate.verdict.reasons if plan.gate else ())
     plan = plan_run(workbench, order, release_id) if order.stage == RUN else plan_stage(workbench, order)
     return Step(execute_plan(workbench, plan))
 
 
-def execute_all(workbench: Workbench, environment_name: str) -> Iterator[Step]:
+def execute_all(workbench: Workbench, environment_name: str, probe: Probe = probe_model) -> Iterator[Step]:
     """Execute the stages that an environment needs, in order; ends after the first that does not succeed."""
     environment = workbench.project.read_environment(environment_name)
     for stage in stages_of(environment, workbench.project.read_graph()):
-        step = execute_stage(workbench, Order(stage, environment_name))
+        step = execute_stage(workbench, Order(stage, environment_name), probe=probe)
         yield step
         if not step.record.succeeded:
             return

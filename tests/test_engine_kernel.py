@@ -173,19 +173,24 @@ BUDGET = 10_000_000
     [
         ("print('x' * 200_000_000)", 200_000_001 - BUDGET),
         ("import sys\nfor _ in range(2000): sys.stderr.write('é' * 50_000)", 200_000_000 - BUDGET),
-        ("import os\nfor _ in range(2000): os.write(1, b'x' * 100_000)", 200_000_000 - BUDGET),
+        ("import os\nfor _ in range(2000): os.write(1, b'x' * 100_000)", None),
         ("for _ in range(200): get_ipython().display_pub.publish({'text/plain': 'x' * 1_000_000})", 191_000_000),
         ("for _ in range(4): get_ipython().display_pub.publish({'text/plain': 'x' * 50_000_000})", 200_000_000),
-        ("import os\nif not os.fork():\n    print('x' * 100_000_000, flush=True)\n    os._exit(0)\n_ = os.wait()", 0),
+        (
+            "import os\nif not os.fork():\n    print('x' * 100_000_000, flush=True)\n    os._exit(0)\n_ = os.wait()",
+            None,
+        ),
     ],
     ids=["one-string", "stderr", "descriptor", "displays", "huge-displays", "forked"],
 )
-def test_flood_fills_neither_this_process_nor_loses_count(tmp_path: Path, source: str, cut_bytes: int) -> None:
+def test_flood_fills_neither_this_process_nor_loses_count(tmp_path: Path, source: str, cut_bytes: int | None) -> None:
     command = [sys.executable, "-c", FLOODED, str(tmp_path), source]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}  # ipykernel looks
+    said = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.split()
     status, said_cut_bytes, peak_bytes = said[0], int(said[1]), int(said[2])
     assert status == "succeeded"
-    assert cut_bytes <= said_cut_bytes <= cut_bytes * 1.001 or not cut_bytes
+    # What threads and processes of their own pass on may come after the cell's end, and belongs to no cell then.
+    assert said_cut_bytes > 0 if cut_bytes is None else cut_bytes <= said_cut_bytes <= cut_bytes * 1.001
     assert peak_bytes < 200_000_000
 
 
@@ -201,6 +206,7 @@ def test_flood_does_not_hide_the_deadline_nor_what_comes_after_it(tmp_path: Path
     start = "threading.Thread(target=flood, daemon=True).start()"
     outcome = execute(tmp_path, background + start, "print('here')", "while True: print('y' * 1000)", timeout_s=4)
     assert statuses(outcome) == [OK, OK, CellStatus.TIMED_OUT]
+    assert "KeyboardInterrupt" in {output.get("ename") for output in outcome.notebook["cells"][2]["outputs"]}
     assert "here" in json.dumps(outcome.notebook["cells"][1]["outputs"])
 
 

@@ -15,11 +15,12 @@ del sys.path[0]
 import ctypes  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import zmq  # noqa: E402
-from ipykernel.iostream import OutStream  # noqa: E402
+from ipykernel.iostream import IOPubThread, OutStream  # noqa: E402
 from ipykernel.kernelapp import IPKernelApp  # noqa: E402
 from jupyter_client.session import Session  # noqa: E402
 from traitlets import DottedObjectName, Integer, default  # noqa: E402
@@ -31,6 +32,17 @@ QUEUE_MESSAGES = 16
 ERROR_CHARACTERS = 500_000
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 ERRORS = ("error", "execute_reply")
+
+
+class PubThread(IOPubThread):
+    """The publishing thread, which does at once what it asks of itself: its own full queue would stop it forever."""
+
+    def schedule(self, f: Callable[[], object]) -> None:
+        """Let the thread call a function."""
+        if threading.current_thread() is self.thread:
+            f()
+        else:
+            super().schedule(f)  # type: ignore[no-untyped-call]
 
 
 class PieceStream(OutStream):
@@ -133,6 +145,7 @@ class KernelApp(IPKernelApp):
         context.setsockopt(zmq.SNDHWM, QUEUE_MESSAGES)
         context.setsockopt(zmq.RCVHWM, QUEUE_MESSAGES)
         super().init_iopub(context)  # type: ignore[no-untyped-call]
+        self.iopub_thread.__class__ = PubThread  # ipykernel takes no other class
 
     def close(self) -> None:
         """Let the control thread end before the publishing thread does.

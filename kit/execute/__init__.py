@@ -2,6 +2,7 @@
 
 from kit.execute.inputs import ResolvedInput, resolve_inputs
 from kit.execute.plan import Order, Plan, Workbench, finish_plan, plan_stage
+from kit.execute.remains import complete_record, read_notebook_of
 from kit.execute.stage import execute_plan
 
 __all__ = [
@@ -9,8 +10,10 @@ __all__ = [
     "Plan",
     "ResolvedInput",
     "Workbench",
+    "complete_record",
     "execute_plan",
     "finish_plan",
     "plan_stage",
+    "read_notebook_of",
     "resolve_inputs",
 ]

@@ -1,0 +1,57 @@
+"""Many stages in order, ending where one does not succeed."""
+
+from pathlib import Path
+
+import pytest
+
+from kit.environment import Environment, ReleasePolicy
+from kit.pipeline import execute_all, stages_of
+from kit.record import Status
+from kit.release import ProbeOutcome
+from kit.testing import DATA, FakeEngine, make_project, make_workbench, write_outputs
+
+RELEASING = DATA + '[gates]\nmetrics.auc = { min = 0.6 }\n[release]\nfrom = "dev"\n'
+
+
+def good_probe(model: Path, golden: Path) -> ProbeOutcome:
+    return ProbeOutcome(True, "fine")
+
+
+def test_all_stages_end_with_a_release_and_a_run(tmp_path: Path) -> None:
+    engine = FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.7})
+    workbench = make_workbench(make_project(tmp_path, environments={"dev": RELEASING}), engine)
+    steps = list(execute_all(workbench, "dev", good_probe))
+    assert [step.record.stage for step in steps] == ["build", "prepare", "train", "release", "run"]
+    assert {step.record.status for step in steps} == {Status.SUCCEEDED}
+    assert [step.release.id for step in steps if step.release] == ["dev-1"]
+    assert steps[-1].record.release == "dev-1"
+
+
+def test_refusal_ends_it_with_the_reasons(tmp_path: Path) -> None:
+    engine = FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.1})
+    workbench = make_workbench(make_project(tmp_path, environments={"dev": RELEASING}), engine)
+    *_, last = execute_all(workbench, "dev", good_probe)
+    assert (last.record.stage, last.record.status, last.release) == ("release", Status.FAILED, None)
+    assert last.reasons == ("metric auc: below the limit: 0.1, at least 0.6",)
+
+
+def test_failed_stage_ends_it(tmp_path: Path) -> None:
+    def fail(context: object) -> None:
+        raise ValueError("no")
+
+    workbench = make_workbench(make_project(tmp_path), FakeEngine(prepare=fail))
+    steps = list(execute_all(workbench, "dev"))
+    assert [(step.record.stage, step.record.succeeded) for step in steps] == [("build", True), ("prepare", False)]
+
+
+@pytest.mark.parametrize(
+    ("release_from", "expected"),
+    [
+        (None, ["build", "prepare", "train"]),
+        ("dev", ["build", "prepare", "train", "release", "run"]),
+        ("train", ["release", "run"]),
+    ],
+)
+def test_environment_says_which_stages_it_needs(tmp_path: Path, release_from: str | None, expected: list[str]) -> None:
+    environment = Environment(name="dev", release=ReleasePolicy(release_from) if release_from else None)
+    assert stages_of(environment, make_project(tmp_path).read_graph()) == expected
