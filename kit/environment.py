@@ -65,6 +65,14 @@ class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     file: str = ""
 
 
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "gates": Gates,
+    "limits": Limits,
+    "policy": Policy,
+    "release": ReleasePolicy,
+}
+
+
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One environment, as its file has it."""
 
@@ -154,16 +162,16 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
         EnvironmentFileError: an unknown key or a value of another type; says where.
     """
     _refuse_unknown_keys(content, Environment, where)
-    for name, struct in (("gates", Gates), ("policy", Policy), ("limits", Limits), ("release", ReleasePolicy)):
-        _refuse_unknown_keys(content.get(name), struct, f"{where}, [{name}]")
+    for table, struct in _TABLES.items():
+        _refuse_unknown_keys(content.get(table), struct, f"{where}, [{table}]")
     gates = content.get("gates")
     metrics = gates.get("metrics") if isinstance(gates, dict) else None
-    for table, struct, place in (
-        (metrics, MetricLimits, "gates.metrics"),
-        (content.get("secrets"), SecretReference, "secrets"),
-    ):
-        for name, inner in table.items() if isinstance(table, dict) else ():
-            _refuse_unknown_keys(inner, struct, f"{where}, [{place}] {name}")
+    for name, limits in metrics.items() if isinstance(metrics, dict) else ():
+        _refuse_unknown_keys(limits, MetricLimits, f"{where}, [gates.metrics] {name}")
+    secrets = content.get("secrets")
+    for name, reference in secrets.items() if isinstance(secrets, dict) else ():
+        _refuse_unknown_keys(reference, SecretReference, f"{where}, [secrets] {name}")
+    _refuse_other_than_json(content, where)
     try:
         environment = msgspec.convert(content, Environment)
     except msgspec.ValidationError as error:
@@ -173,26 +181,18 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
             raise EnvironmentFileError(
                 f"{where}, [secrets] {name}: expected a reference, {{ env = … }} or {{ file = … }}"
             )
-    canonical_or_refuse(environment, where)
     return environment
 
 
-def canonical_or_refuse(environment: Environment, where: str) -> None:
-    """Refuse values that JSON has no form for: TOML dates, NaN and infinities.
-
-    Raises:
-        EnvironmentFileError: with the reason.
-    """
-    for table, values in (("parameters", environment.parameters), ("settings", environment.settings)):
-        for name, value in values.items():
+def _refuse_other_than_json(content: dict[str, Any], where: str) -> None:
+    """Refuse TOML dates, NaN and infinities, before a NaN limit could read as no limit."""
+    for table, values in content.items():
+        for name, value in values.items() if isinstance(values, dict) else ():
             if not ANY_JSON.accepts(value):
                 raise EnvironmentFileError(
-                    f"{where}, [{table}] {name}: only JSON values cross into notebooks, found {value}; write a text"
+                    f"{where}, [{table}] {name}: only finite numbers, texts, booleans, lists and tables are values here, "
+                    f"found {value}; write a text"
                 )
-    try:
-        canonical_json(environment.configuration)
-    except (TypeError, ValueError) as error:
-        raise EnvironmentFileError(f"{where}: only JSON values can be recorded: {error}") from error
 
 
 def _refuse_unknown_keys(table: Any, struct: type[msgspec.Struct], where: str) -> None:

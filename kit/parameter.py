@@ -122,7 +122,8 @@ class ParameterType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _parse_commas(self, text: str) -> list[Any]:
         if self.name != "list":
             raise ValueError(text)
-        return [self._element(0).parse(part) for part in text.split(",")] if text else []
+        element = self.arguments[0] if self.arguments else _ANY_SCALAR
+        return [element.parse(part) for part in text.split(",")] if text else []
 
 
 _MAX_FLOAT = sys.float_info.max
@@ -136,6 +137,7 @@ def _is_unicode(text: str) -> bool:
 
 # A union reads text as the most exact member that accepts it: None, bool, int, float, …, str last.
 _UNION_ORDER = ("none", "bool", "int", "float", "literal", "list", "dict", "union", "str")
+_ANY_SCALAR = ParameterType("union", tuple(ParameterType(name) for name in ("none", "bool", "int", "float", "str")))
 ANY_JSON = ParameterType(
     "union", tuple(ParameterType(name) for name in ("none", "bool", "int", "float", "str", "list", "dict"))
 )

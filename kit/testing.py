@@ -82,7 +82,14 @@ def fake_outcome(
     text = "".join(traceback.format_exception_only(RuntimeError(failure.message))) if failure else "done\n"
     outputs: list[dict[str, Any]] = [{"output_type": "stream", "name": "stdout", "text": text}]
     outputs += [_scrap(name, value) for name, value in (metrics or {}).items()]
-    cell = {"cell_type": "code", "id": "c0", "metadata": {}, "execution_count": 1, "source": "act()", "outputs": outputs}
+    cell = {
+        "cell_type": "code",
+        "id": "c0",
+        "metadata": {},
+        "execution_count": 1,
+        "source": "act()",
+        "outputs": outputs,
+    }
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [cell]}
     cells = (CellOutcome(0, "c0", CellStatus(status), 1, 0.1),)
     if failure:
@@ -136,7 +143,7 @@ def make_notebook(
 
 
 def _cell(kind: str, source: str) -> dict[str, Any]:
-    code = {"execution_count": None, "outputs": []} if kind == "code" else {}
+    code: dict[str, Any] = {"execution_count": None, "outputs": []} if kind == "code" else {}
     return {"cell_type": kind, "metadata": {}, "source": source, **code}
 
 

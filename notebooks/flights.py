@@ -18,6 +18,7 @@ WEATHER_MAX_AGE_MIN = 180  # an older observation says nothing about now
 WEATHER_KNOWN_AFTER_MIN = 60
 LATE_MIN = 15  # later than this is late
 MAX_WIND_MPH = 150  # no surface wind in New York has come near it; EWR has a reading of 1048
+NO_WEATHER = f"no weather in the {WEATHER_MAX_AGE_MIN} minutes before"
 ORIGINS = ("EWR", "JFK", "LGA")
 TRAIN_MONTHS, VALID_MONTHS = range(1, 9), range(9, 11)
 
@@ -73,7 +74,7 @@ def prepare_flights(flights: pd.DataFrame, weather: pd.DataFrame, planes: pd.Dat
     repaired["tail numbers not in planes"] = int((board["tailnum"].notna() & ~features["is_known_plane"]).sum())
     stale = features["observed"].isna()
     rejects = [add_schedule(flights)[reasons != ""].assign(reason=reasons[reasons != ""])]
-    rejects.append(features[stale].assign(reason=f"no weather known in the {WEATHER_MAX_AGE_MIN} minutes before"))
+    rejects.append(features[stale].assign(reason=NO_WEATHER))
     leaks = [name for name in LEAKS if name in features]
     columns = list(dict.fromkeys([*KEYS, *TEXT_FEATURES, *NUMBER_FEATURES, *leaks]))
     outcome = ["arr_delay"] if "arr_delay" in features else []

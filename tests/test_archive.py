@@ -72,6 +72,17 @@ def test_record_is_closed_once_and_a_second_time_changes_nothing(archive: Archiv
     assert archive.read_record(record.id).succeeded
 
 
+def test_record_that_cannot_be_opened_or_sealed_whole_is_no_record(archive: Archive) -> None:
+    record = make_record()
+    with pytest.raises(OSError, match="log"):
+        archive.open_record(started(record), {"log": b"", "log/in-a-file": b""})
+    assert archive.list_ids() == []
+    opened = archive.open_record(started(record), {"checks": b""})
+    with pytest.raises(OSError, match="checks"):
+        opened.close(record, {"checks/table.csv.json": b""})
+    assert not archive.read_record(record.id).succeeded
+
+
 @pytest.mark.parametrize("status", [Status.STARTED, Status.LOST])
 def test_record_cannot_be_closed_as_something_that_is_no_end(archive: Archive, status: Status) -> None:
     record = make_record()
@@ -96,7 +107,9 @@ def test_open_record_reads_started_while_its_process_lives_then_lost(archive: Ar
 
 
 def test_record_killed_between_its_last_file_and_the_rename_is_not_succeeded(archive: Archive) -> None:
-    record = make_record(machine=msgspec.structs.replace(make_record().machine, host=__import__("socket").gethostname()))
+    record = make_record(
+        machine=msgspec.structs.replace(make_record().machine, host=__import__("socket").gethostname())
+    )
     opened = archive.open_record(started(record), {})
     (opened.folder / "started.json").unlink()
     (opened.folder / "record.json").write_bytes(record.encode())
@@ -124,7 +137,7 @@ def test_record_is_found_by_any_unique_beginning_or_end(archive: Archive) -> Non
         seal_record(archive, make_record(id=identity))
     assert archive.find_record("bbbbbb").id == "20260301T093000Z-train-bbbbbb"
     assert archive.find_record("20260302").id == "20260302T093000Z-run-cccccc"
-    with pytest.raises(UsageError, match="names 2 records.*aaaaaa.*bbbbbb"):
+    with pytest.raises(UsageError, match=r"names 2 records.*aaaaaa.*bbbbbb"):
         archive.find_record("20260301")
     for name in ("dddddd", ""):
         with pytest.raises(NotFoundError, match="kit records"):

@@ -10,15 +10,21 @@ def test_plain_names_are_accepted(name):
     require_artifact_name(name, "here")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "a/", "./a", "a/b", "../a", "/a", ".hidden", "a\\b", "a\nb", "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "a/", "./a", "a/b", "../a", "/a", ".hidden", "a\\b", "a\nb", "\udcff"]
+)
 def test_names_that_are_no_plain_file_name_are_refused(name):
-    with pytest.raises(UsageError, match="notebooks/a.ipynb, cell 2: .* cannot name an artifact; expected a plain"):
+    with pytest.raises(UsageError, match=r"notebooks/a\.ipynb, cell 2: .* cannot name an artifact; expected a plain"):
         require_artifact_name(name, "notebooks/a.ipynb, cell 2")
 
 
 @pytest.mark.parametrize(
     ("name", "media_type"),
-    [("a.PARQUET", "application/vnd.apache.parquet"), ("a.tar.json", "application/json"), ("a", "application/octet-stream")],
+    [
+        ("a.PARQUET", "application/vnd.apache.parquet"),
+        ("a.tar.json", "application/json"),
+        ("a", "application/octet-stream"),
+    ],
 )
 def test_media_type_follows_the_ending(name, media_type):
     assert media_type_of(name) == media_type

@@ -173,7 +173,7 @@ BUDGET = 10_000_000
     [
         ("print('x' * 200_000_000)", 200_000_001 - BUDGET),
         ("import sys\nfor _ in range(2000): sys.stderr.write('é' * 50_000)", 200_000_000 - BUDGET),
-        ("import os\nfor _ in range(2000): os.write(1, b'x' * 100_000)", None),
+        ("import os\nfor _ in range(1000): os.write(1, b'x' * 100_000)", None),
         ("for _ in range(200): get_ipython().display_pub.publish({'text/plain': 'x' * 1_000_000})", 191_000_000),
         ("for _ in range(4): get_ipython().display_pub.publish({'text/plain': 'x' * 50_000_000})", 200_000_000),
         (

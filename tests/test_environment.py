@@ -79,7 +79,10 @@ def test_digest_is_that_of_the_effective_configuration(settings):
         ("a = ", "environments/dev.toml cannot be read as TOML"),
         ("name = 'dev'", "an environment's name is its file's name; remove 'name'"),
         ("[parameter]", "environments/dev.toml: key 'parameter' does not exist; did you mean 'parameters'?"),
-        ("[gates]\nmetric = {}", "environments/dev.toml, [gates]: key 'metric' does not exist; did you mean 'metrics'?"),
+        (
+            "[gates]\nmetric = {}",
+            "environments/dev.toml, [gates]: key 'metric' does not exist; did you mean 'metrics'?",
+        ),
         ("[gates.metrics]\nauc = { mim = 1 }", "[gates.metrics] auc: key 'mim' does not exist; did you mean 'min'?"),
         ("[secrets]\nA = { evn = 'A' }", "[secrets] A: key 'evn' does not exist; did you mean 'env'?"),
         ("[policy]\nsign = true", "[policy]: key 'sign' does not exist; did you mean 'signed'?"),
@@ -93,18 +96,24 @@ def test_digest_is_that_of_the_effective_configuration(settings):
         ("[policy]\ncode = 'any'", "Invalid enum value 'any'"),
         ("[policy]\nsigned = 1", "Expected `bool`, got `int`"),
         ("[gates.metrics]\nauc = { min = true }", "Expected `float | null`, got `bool`"),
-        ("[gates.metrics]\nauc = { min = nan }", "only JSON values can be recorded"),
+        ("[gates.metrics]\nauc = { min = nan }", "[gates] metrics: only finite numbers"),
         ("[limits]\ntimeout_s = 0", "Expected `float` > 0"),
-        ("[limits]\ntimeout_s = inf", "only JSON values can be recorded"),
+        ("[limits]\ntimeout_s = inf", "[limits] timeout_s: only finite numbers"),
         ("[limits]\noutput_bytes = -1", "Expected `int` >= 1"),
         ("[data]\na = 1", "Expected `str`, got `int`"),
         ("[secrets]\nA = 'hunter2'", "Expected `object`, got `str`"),
         ("[secrets]\nA = {}", "[secrets] A: expected a reference, { env = … } or { file = … }"),
         ("[secrets]\nA = { env = 'A', file = 'a' }", "[secrets] A: expected a reference"),
-        ("[settings]\nday = 2026-03-01", "[settings] day: only JSON values cross into notebooks, found 2026-03-01"),
-        ("[settings]\ndeep = [{ x = nan }]", "[settings] deep: only JSON values cross"),
-        ("[parameters]\nat = 09:30:00", "[parameters] at: only JSON values cross into notebooks, found 09:30:00"),
-        ("[parameters.train]\nrate = inf", "[parameters] train: only JSON values cross"),
+        (
+            "[settings]\nday = 2026-03-01",
+            "[settings] day: only finite numbers, texts, booleans, lists and tables are values here, found 2026-03-01",
+        ),
+        ("[settings]\ndeep = [{ x = nan }]", "[settings] deep: only finite numbers"),
+        (
+            "[parameters]\nat = 09:30:00",
+            "[parameters] at: only finite numbers, texts, booleans, lists and tables are values here, found 09:30:00",
+        ),
+        ("[parameters.train]\nrate = inf", "[parameters] train: only finite numbers"),
     ],
 )
 def test_file_that_is_not_as_it_must_be_is_refused(tmp_path, text, sentence):
@@ -141,7 +150,10 @@ def test_stage_takes_its_own_table_over_general_parameters():
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"sed": 1}, "parameter or stage 'sed' does not exist; did you mean 'seed'?  (environments/dev.toml, [parameters])"),
+        (
+            {"sed": 1},
+            "parameter or stage 'sed' does not exist; did you mean 'seed'?  (environments/dev.toml, [parameters])",
+        ),
         ({"trian": {}}, "parameter or stage 'trian' does not exist; did you mean 'train'?"),
         ({"learning-rate": 1}, "parameter or stage 'learning-rate' does not exist; there is "),
         (

@@ -17,6 +17,8 @@ from kit.record import Code, Record, Status
 from kit.release.evidence import ProbeOutcome, judge_candidate
 from kit.testing import START, make_check, make_project, make_record, read_from, seal_record
 
+SUITE = "suite"  # make_check's suite; the gate compares its digest and never parses it
+
 
 def good_probe(model: Path, golden: Path) -> ProbeOutcome:
     assert (model / "graph.pb").read_bytes() == b"graph"
@@ -30,7 +32,7 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.archive: Archive = open_archive(folder / "archive", "test")
-        project = make_project(folder / "project", files={"notebooks/expectations/table.json": "{}"})
+        project = make_project(folder / "project", files={"notebooks/expectations/table.json": SUITE})
         self.bundle: Bundle = make_bundle(project, tracked_only=False)
         sha256 = self.archive.objects.put_bytes(self.bundle.data)
         self.code = Code(sha256, "notebooks/x.ipynb", "0" * 64, "c0ffee", dirty=False, build="b")
@@ -146,6 +148,11 @@ def test_bad_check_refuses(case: Case, name: str) -> None:
 def test_check_on_other_bytes_refuses(case: Case) -> None:
     check = make_check("table.csv", "f" * 64)
     assert "was checked on other bytes than these" in refusal(case.judge(prepare={"checks": (check,)}))
+
+
+def test_check_with_another_suite_than_the_bundles_refuses(case: Case) -> None:
+    check = make_check("table.csv", case.table.sha256, suite_sha256="e" * 64)
+    assert "another version of its suite" in refusal(case.judge(prepare={"checks": (check,)}))
 
 
 def test_absent_check_refuses_also_where_only_the_suite_asks_for_it(case: Case) -> None:

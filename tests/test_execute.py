@@ -140,7 +140,9 @@ def test_check_of_earlier_bytes_fails(tmp_path: Path) -> None:
         leave_check(context, "table.csv")
         Path(context.outputs["table.csv"]).write_text("changed")
 
-    assert failure_of(execute(make_workbench(checked_project(tmp_path), act(write_after_check)))).kind == "CheckOutdated"
+    assert (
+        failure_of(execute(make_workbench(checked_project(tmp_path), act(write_after_check)))).kind == "CheckOutdated"
+    )
 
 
 def test_failed_check_that_the_notebook_swallowed_fails(tmp_path: Path) -> None:
@@ -353,7 +355,9 @@ def test_build_policy_executes_the_built_sources_whatever_the_tree_has_become(tm
 
 
 def test_what_cannot_be_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
-    project = make_project(tmp_path, environments={"dev": DATA, "bare": "", "broken": '[data]\n"raw.csv" = "gone.csv"\n'})
+    project = make_project(
+        tmp_path, environments={"dev": DATA, "bare": "", "broken": '[data]\n"raw.csv" = "gone.csv"\n'}
+    )
     workbench = make_workbench(project)
     cases: list[tuple[Order, type[Exception], str]] = [
         (Order("prepar", "dev"), UnknownNameError, "did you mean 'prepare'"),

@@ -39,7 +39,9 @@ def test_producer_of_a_data_source_is_nobody():
 
 
 def test_two_producers_are_refused_with_both_cells():
-    with pytest.raises(GraphError, match=r"'model.keras' has two producers: .*again.ipynb, cell 2 and .*train.ipynb, cell 2"):
+    with pytest.raises(
+        GraphError, match=r"'model.keras' has two producers: .*again.ipynb, cell 2 and .*train.ipynb, cell 2"
+    ):
         make_graph([TRAIN, make_stage("again", [], ["model.keras"])])
 
 
@@ -52,7 +54,7 @@ def test_two_producers_are_refused_with_both_cells():
     ],
 )
 def test_cycle_is_refused_with_its_cells(stages):
-    with pytest.raises(GraphError, match="the stages form a cycle: notebooks/.*, cell 2 needs the output of"):
+    with pytest.raises(GraphError, match=r"the stages form a cycle: notebooks/.*, cell 2 needs the output of"):
         make_graph(stages)
 
 

@@ -133,7 +133,9 @@ def test_signature_that_cannot_be_read_is_refused_with_its_cell(call, sentence):
 
 @pytest.mark.parametrize(("tags", "found"), [([], "none"), (["parameters", "parameters"], "cells 1, 2")])
 def test_stage_needs_exactly_one_parameters_cell(tags, found):
-    with pytest.raises(NotebookError, match=f"needs one code cell tagged 'parameters' .*, found {found}; set the tag in"):
+    with pytest.raises(
+        NotebookError, match=f"needs one code cell tagged 'parameters' .*, found {found}; set the tag in"
+    ):
         read(make_notebook(*(code("x = 1", tag) for tag in tags), code("kit.open_stage()")))
 
 
@@ -197,7 +199,11 @@ EXECUTED = make_notebook(
         outputs=[OUTPUT],
         execution_count=7,
     ),
-    metadata={"kernelspec": {"name": "python3"}, "language_info": {"name": "python", "version": "3.11.7"}, "widgets": {}},
+    metadata={
+        "kernelspec": {"name": "python3"},
+        "language_info": {"name": "python", "version": "3.11.7"},
+        "widgets": {},
+    },
 )
 
 

@@ -118,7 +118,8 @@ def test_type_of_an_unknown_kind_accepts_nothing():
 
 
 @pytest.mark.parametrize(
-    "written", ["int", "list[float]", "dict[str, int | None]", "Literal['a', 2, True]", "str | None", "list[str] | None"]
+    "written",
+    ["int", "list[float]", "dict[str, int | None]", "Literal['a', 2, True]", "str | None", "list[str] | None"],
 )
 def test_type_prints_as_it_is_written(written):
     default = {"int": "1", "Literal['a', 2, True]": "'a'", "dict[str, int | None]": "{}"}.get(written)
@@ -136,7 +137,7 @@ def test_command_line_wins_over_environment_over_notebook(environment, command_l
     assert {each.name: each.value for each in resolved} == {**defaults, **environment, **command_line}
     assert [each.name for each in resolved] == ["a", "b", "c"]
     for each in resolved:
-        named = [environment, command_line][:: -1]
+        named = [environment, command_line][::-1]
         sources = [Source.COMMAND_LINE, Source.ENVIRONMENT]
         found = [source for source, values in zip(sources, named, strict=True) if each.name in values]
         assert each.source is (found[0] if found else Source.NOTEBOOK)

@@ -63,7 +63,10 @@ def test_record_answers_what_people_ask():
         (make_record(format=0).encode(), "there is no record format 0"),
         (make_record().encode().replace(b'"stage"', b'"stag"'), "not a readable record: .*`stag`"),
         (make_record().encode().replace(b'"succeeded"', b'"fine"'), "not a readable record: Invalid enum value 'fine'"),
-        (make_record().encode().replace(b"02.750Z", b"02.750"), "not a readable record: Expected `datetime` with a timezone"),
+        (
+            make_record().encode().replace(b"02.750Z", b"02.750"),
+            "not a readable record: Expected `datetime` with a timezone",
+        ),
     ],
 )
 def test_bytes_that_are_no_record_are_an_integrity_error(data, reason):
@@ -97,4 +100,6 @@ def test_schema_refuses_what_is_no_record():
 
 
 if __name__ == "__main__":
-    SCHEMA.write_text(json.dumps(record_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    SCHEMA.write_text(
+        json.dumps(record_schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )

@@ -11,7 +11,7 @@ import msgspec
 
 from kit.archive.objects import Objects
 from kit.errors import IntegrityError, NotFoundError, UsageError
-from kit.files import canonical_json, create_exclusive, sync_file, sync_folder
+from kit.files import canonical_json, create_exclusive, remove_tree, sync_file, sync_folder
 from kit.gate import Manifest, Release, decode_manifest
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
@@ -63,11 +63,17 @@ class Archive:
     def open_record(self, started: Record, files: dict[str, bytes]) -> OpenRecord:
         """Open a record before its kernel starts, with the files that are known already."""
         folder = self.records_folder / f"{started.id}{_OPEN}"
+        making = self.records_folder / f".{started.id}.tmp"  # no one reads it before it is whole
         if (self.records_folder / started.id).exists():
             raise FileExistsError(f"there is a record {started.id} already")
-        folder.mkdir(parents=True)
-        for name, data in {**files, "started.json": started.encode()}.items():
-            create_exclusive(folder / name, data)
+        making.mkdir(parents=True)
+        try:
+            for name, data in {**files, "started.json": started.encode()}.items():
+                create_exclusive(making / name, data)
+            os.rename(making, folder)  # noqa: PTH104 - fails on a non-empty target
+        except BaseException:
+            remove_tree(making)
+            raise
         sync_folder(self.records_folder)
         return OpenRecord(folder, started)
 

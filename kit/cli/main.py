@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from kit.cli.console import INTERRUPTED, ExampleCommand, report_error
+from kit.cli.console import INTERRUPTED, ExampleCommand, print_json, report_error
 from kit.errors import KitError
 
 # name -> (module, attribute): imported when called, so that `kit --help` stays quick
@@ -81,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = group.main(args=texts, prog_name="kit", standalone_mode=False)
     except click.ClickException as error:
+        if "--json" in texts:
+            print_json({"error": {"kind": "UsageError", "message": error.format_message()}})
         error.show()
         code = error.exit_code
     except click.Abort:
@@ -93,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is no one to tell
         code = 1
+    except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence says it
+        code = report_error(KitError(f"{type(error).__name__}: {error}"), as_json="--json" in texts)
     sys.exit(code if isinstance(code, int) else 0)
 
 

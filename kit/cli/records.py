@@ -73,6 +73,7 @@ def records_command(
 def show_command(name: str, as_json: bool) -> None:
     """Everything about one record (any unique beginning or end of its id) or release, on one screen."""
     from kit.cli.show import describe_record, describe_release
+    from kit.execute import complete_record, read_notebook_of
 
     archive = open_workbench().archive
     release = archive.find_release(name)
@@ -83,11 +84,12 @@ def show_command(name: str, as_json: bool) -> None:
         else:
             click.echo(describe_release(release, manifest))
         return
-    record = archive.find_record(name)
+    record = complete_record(archive.find_record(name), archive)
     if as_json:
         print_json(record)
     else:
-        click.echo(describe_record(record, archive.record_folder(record.id)))
+        notebook = None if record.ended else read_notebook_of(record, archive)
+        click.echo(describe_record(record, archive.record_folder(record.id), notebook))
 
 
 @click.command(cls=ExampleCommand, name="open", example="kit open 4f09c1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,17 @@ from kit.files import format_bytes
 from kit.gate import Manifest, Release
 from kit.record import CellStatus, Record
 
+N_LAST_LINES = 20
 
-def describe_record(record: Record, folder: Path) -> str:
-    """Everything a person wants to know: what happened first, then what went in and came out."""
+
+def describe_record(record: Record, folder: Path, notebook: Mapping[str, Any] | None = None) -> str:
+    """Everything a person wants to know: what happened first, then what went in and came out.
+
+    Args:
+        record: the record.
+        folder: where its files lie.
+        notebook: of a record that was never closed, to show what it had put out.
+    """
     lines = [f"{record.id}  {record.status.upper()}"]
     if record.failure:
         cell = f" in cell {record.failure.cell + 1}" if record.failure.cell is not None else ""
@@ -24,8 +32,14 @@ def describe_record(record: Record, folder: Path) -> str:
     lines += _section("outputs", [_artifact_row(artifact, "") for artifact in record.outputs])
     lines += _section("metrics", [(name, _number(value)) for name, value in record.metrics.items()])
     lines += _section("checks", [_check_row(check) for check in record.checks])
+    lines += _section(f"output, last {N_LAST_LINES} lines", [(line,) for line in _last_lines(notebook or {})])
     lines += ["", f"files: {folder}"]
     return "\n".join(lines)
+
+
+def _last_lines(notebook: Mapping[str, Any]) -> list[str]:
+    texts = (output.get("text", "") for cell in notebook.get("cells", ()) for output in cell.get("outputs", ()))
+    return "".join("".join(text) for text in texts).splitlines()[-N_LAST_LINES:]
 
 
 def _facts(record: Record) -> Iterator[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def _command_of(stage: Stage) -> click.Command:
         options.append(click.Option(["--release", "release_id"], default="", help="Instead of the live release."))
     options += [_option_of(parameter) for parameter in stage.parameters]
     first = stage.parameters[0] if stage.parameters else None
-    example = f"kit {stage.name} --env dev" + (f" --{_dashed(first.name)} {first.default}" if first else "")
+    example = f"kit {stage.name} --env dev" + (f" {_option_names(first)[0]} {_as_text(first.default)}" if first else "")
     help_text = f"{stage.title or stage.name}.\n\nReads {', '.join(stage.inputs) or 'nothing'}; "
     help_text += f"writes {', '.join(stage.outputs) or 'nothing'}."
     return ExampleCommand(
@@ -70,15 +71,19 @@ def _command_of(stage: Stage) -> click.Command:
 
 
 def _option_of(parameter: Parameter) -> click.Option:
-    names = dict.fromkeys([f"--{_dashed(parameter.name)}", f"--{parameter.name}"])
-    help_text = f"{parameter.help}  [default: {parameter.default}]".strip()
-    return click.Option(
-        [*names, f"parameter:{parameter.name}".replace(":", "_")], metavar=str(parameter.type), help=help_text
-    )
+    help_text = f"{parameter.help}  [default: {_as_text(parameter.default) or 'empty'}]".strip()
+    names = [*_option_names(parameter), f"parameter_{parameter.name}"]
+    return click.Option(names, metavar=str(parameter.type), help=help_text)
 
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+def _option_names(parameter: Parameter) -> list[str]:
+    """`--learning-rate` and `--learning_rate`."""
+    return list(dict.fromkeys([f"--{parameter.name.replace('_', '-')}", f"--{parameter.name}"]))
+
+
+def _as_text(value: Any) -> str:
+    """A value as one would type it."""
+    return value if isinstance(value, str) else "none" if value is None else json.dumps(value)
 
 
 def _execute(stage: Stage, values: dict[str, Any]) -> None:

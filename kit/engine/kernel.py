@@ -26,7 +26,7 @@ LONGEST_FOLDER = 107 - len("/c-ipc-99")
 FOLDER_PREFIX = "kit-kernel-"
 # A process of another container may share this folder and be invisible; no kernel starts for a day.
 STALE_S = 86_400.0
-QUEUE_MESSAGES = 16
+QUEUE_MESSAGES = 250
 TAIL_BYTES = 8_000
 
 
@@ -83,7 +83,7 @@ class Kernel:
         )
         self._manager.limits = {
             "output_budget_bytes": budget_bytes,
-            "stream_limit_bytes": CLEARED_FACTOR * budget_bytes,
+            "output_limit_bytes": CLEARED_FACTOR * budget_bytes,
         }
         self._echo, write_end = os.pipe()
         os.set_blocking(self._echo, False)

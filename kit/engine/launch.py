@@ -27,8 +27,10 @@ from traitlets import DottedObjectName, Integer, default  # noqa: E402
 
 PR_SET_PDEATHSIG = 1
 PIECE_CHARACTERS = 250_000
-# A queue holds so many messages at each end: of streams a few megabytes, of the largest displays 16 budgets.
-QUEUE_MESSAGES = 16
+# A queue holds so many messages at each end, and never more bytes than are sent of a cell.
+QUEUE_MESSAGES = 250
+# Displays that are sent in any case; the journal decides about them.
+SMALL_BYTES = 64_000
 ERROR_CHARACTERS = 500_000
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 ERRORS = ("error", "execute_reply")
@@ -88,11 +90,11 @@ class CuttingSession(Session):  # type: ignore[misc]
 
     Attributes:
         display_bytes: of one display.
-        stream_bytes: of all streams of a request together.
+        cell_bytes: of all that a request puts out, apart from errors and small displays.
     """
 
     display_bytes = Integer(2**62)
-    stream_bytes = Integer(2**62)
+    cell_bytes = Integer(2**62)
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -102,25 +104,25 @@ class CuttingSession(Session):  # type: ignore[misc]
         """The message, or one that says how much was cut."""
         kind = msg["header"]["msg_type"]
         if kind == "stream":
-            msg = self._count(msg, msg["content"]["text"])
+            text = msg["content"]["text"]
+            size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
+            if not self._take(msg, size_bytes):
+                msg = self._cut(msg, size_bytes)
         elif kind in DISPLAYS:
             content = self.pack(msg["content"])
-            if len(content) > self.display_bytes:
-                return super().serialize(self._cut(msg, len(content)), ident)
-            msg = {**msg, "content": content}
+            is_sent = len(content) <= self.display_bytes and self._take(msg, len(content))
+            msg = (
+                {**msg, "content": content} if is_sent or len(content) <= SMALL_BYTES else self._cut(msg, len(content))
+            )
         elif kind in ERRORS:
             msg = {**msg, "content": {key: _limit(value) for key, value in msg["content"].items()}}
         return super().serialize(msg, ident)
 
-    def _count(self, msg: dict[str, Any], text: str) -> dict[str, Any]:
+    def _take(self, msg: dict[str, Any], size_bytes: int) -> bool:
         request = msg["parent_header"].get("msg_id")
-        size_bytes = len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
-        sent = self._sent.get(request, 0)
-        if sent + size_bytes > self.stream_bytes:
-            self._sent[request] = self.stream_bytes  # nothing more of this request, however small
-            return self._cut(msg, size_bytes)
-        self._sent[request] = sent + size_bytes
-        return msg
+        sent = self._sent.get(request, 0) + size_bytes
+        self._sent[request] = sent  # also if over: then nothing more is sent, however little
+        return sent <= self.cell_bytes
 
     def _cut(self, msg: dict[str, Any], size_bytes: int) -> dict[str, Any]:
         parent = {"header": msg["parent_header"]}
@@ -132,12 +134,12 @@ class KernelApp(IPKernelApp):
     """An IPython kernel that drops no output, and lets a cell wait rather than fill the memory with it."""
 
     output_budget_bytes = Integer(2**62, help="of output that is kept of a cell").tag(config=True)
-    stream_limit_bytes = Integer(2**62, help="of text that is sent of a cell").tag(config=True)
+    output_limit_bytes = Integer(2**62, help="of output that is sent of a cell").tag(config=True)
     outstream_class = DottedObjectName("__main__.PieceStream")
 
     @default("session")
     def _make_session(self) -> Session:
-        return CuttingSession(parent=self, display_bytes=self.output_budget_bytes, stream_bytes=self.stream_limit_bytes)
+        return CuttingSession(parent=self, display_bytes=self.output_budget_bytes, cell_bytes=self.output_limit_bytes)
 
     def init_iopub(self, context: Any) -> None:
         """Make the publishing socket; it would drop what comes while its queue is full."""

@@ -24,7 +24,8 @@ def read_notebook_of(record: Record, archive: Archive) -> dict[str, Any]:
     """
     folder = archive.record_folder(record.id)
     if not (folder / "executed.ipynb").is_file() and (journalled := _assemble(record, archive)):
-        return journalled[0]
+        assembled: dict[str, Any] = journalled[0]
+        return assembled
     for name in ("executed.ipynb", "source.ipynb"):
         if (folder / name).is_file():
             return read_notebook((folder / name).read_bytes(), f"record {record.id}, {name}")

@@ -55,6 +55,7 @@ def _pin_onednn() -> None:
             f"call stage.make_deterministic() above the first import of tensorflow or keras, in a fresh kernel"
         )
     os.environ[ONEDNN] = "0"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up notes on the processor are no one's result
 
 
 def _pin_threads(tensorflow: Any, threads: int) -> None:

@@ -15,6 +15,7 @@ from kit.check import CheckResult
 from kit.environment import Environment
 from kit.errors import IntegrityError, KitError
 from kit.execute.plan import BUNDLE
+from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict, judge_metric
 from kit.graph import BUILD
 from kit.record import Record
@@ -123,13 +124,15 @@ def _judge_checks(environment: Environment, lineage: list[Record], bundle: Bundl
     suites = {Path(name).stem: name for name in bundle.names() if name.startswith("notebooks/expectations/")}
     with_suite = [name for name in digests if Path(name).stem in suites]
     for name in sorted({*environment.gates.checks, *with_suite}):
-        yield _judge_check(name, digests.get(name), checks, suites)
+        stem = Path(name).stem
+        suite = sha256_bytes(bundle.read(suites[stem])) if stem in suites else ""
+        yield _judge_check(name, digests.get(name), checks, suite)
 
 
 def _judge_check(
-    name: str, sha256: str | None, checks: dict[tuple[str, str], CheckResult], suites: dict[str, str]
+    name: str, sha256: str | None, checks: dict[tuple[str, str], CheckResult], suite_sha256: str
 ) -> Evidence:
-    if Path(name).stem not in suites:
+    if not suite_sha256:
         return Evidence("check", name, Finding.REFUSES, "required, but notebooks/expectations/ has no suite for it")
     if sha256 is None:
         return Evidence("check", name, Finding.REFUSES, "required, but nothing of that name is in this model's lineage")
@@ -138,6 +141,9 @@ def _judge_check(
         other = any(artifact == name for artifact, _ in checks)
         detail = "was checked on other bytes than these" if other else "was not checked by the stage that had it"
         return Evidence("check", name, Finding.REFUSES, f"{detail} ({sha256[:12]}…)")
+    if check.suite_sha256 != suite_sha256:
+        detail = f"was checked with another version of its suite than the bundle has ({check.suite_sha256[:12]}…)"
+        return Evidence("check", name, Finding.REFUSES, f"{detail}; execute the stage again")
     if check.problems:
         return Evidence("check", name, Finding.REFUSES, "; ".join(check.problems))
     n_warnings = len(check.warnings)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from kit.archive import Archive
 from kit.environment import list_environments
+from kit.execute import complete_record, read_notebook_of
 from kit.files import write_atomically
 from kit.gate import Manifest, Release, Verdict
 from kit.graph import RELEASE
@@ -20,7 +20,7 @@ from kit.report.site import write_reports
 
 def make_reports(project: Project, archive: Archive) -> Path:
     """Make the page of every record and the index; gives the index. Pages that are up to date are left."""
-    records = list(archive.records())
+    records = [complete_record(record, archive) for record in archive.records()]
     return write_reports(
         records,
         lambda record_id: read_executed_notebook(archive, record_id),
@@ -36,22 +36,14 @@ def make_page(project: Project, archive: Archive, record: Record) -> Path:
     page = project.reports / "records" / f"{record.id}.html"
     known = frozenset(archive.list_ids())
     notebook = read_executed_notebook(archive, record.id)
-    write_atomically(page, render_record_page(record, notebook, known_records=known).encode())
+    text = render_record_page(complete_record(record, archive), notebook, known_records=known)
+    write_atomically(page, text.encode("utf-8", "replace"))
     return page
 
 
 def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
     """A record's executed notebook; for one that was never closed, what its journal has up to the last output."""
-    folder = archive.record_folder(record_id)
-    sealed = folder / "executed.ipynb"
-    if sealed.is_file():
-        notebook: dict[str, Any] = json.loads(sealed.read_bytes())
-        return notebook
-    if (folder / "journal.jsonl").is_file():
-        from kit.engine import assemble_notebook
-
-        return assemble_notebook(folder)[0]
-    return {}
+    return read_notebook_of(archive.read_record(record_id), archive)
 
 
 def _list_releases(archive: Archive) -> list[ReleaseRow]:

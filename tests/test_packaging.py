@@ -1,0 +1,45 @@
+"""pyproject.toml, requirements.lock and environment.yml say the same."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+DECLARED = [*PROJECT["dependencies"], *EXTRAS["example"], *EXTRAS["dev"]]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+BLOCKS = [block for block in re.split(r"\n(?=\S)", LOCK.strip()) if not block.startswith("#")]
+LOCKED = [Requirement(block.split("\n")[0].split("--hash")[0].rstrip(" \\")) for block in BLOCKS]
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+def test_each_dependency_is_locked_at_a_version_that_it_allows(declared):
+    wanted = Requirement(declared)
+    found = [line for line in LOCKED if canonicalize_name(line.name) == canonicalize_name(wanted.name)]
+    assert found, f"{wanted.name} is not in requirements.lock: make lock"
+    for line in found:
+        (specifier,) = line.specifier
+        assert specifier.operator == "=="
+        assert wanted.specifier.contains(specifier.version)
+
+
+def test_each_locked_package_is_pinned_by_hash_and_has_no_address():
+    assert all("--hash=sha256:" in block for block in BLOCKS)
+    assert [block for block in BLOCKS if "://" in block or "@" in block] == []
+    assert not re.search(r"(?m)^\s*--(index-url|extra-index-url|find-links|trusted-host)", LOCK)
+
+
+def test_conda_users_get_the_same_python_and_the_same_lock():
+    content = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    assert f"python{PROJECT['requires-python']}" in content["dependencies"]
+    assert "pip" in content["dependencies"]
+    (pip,) = [each["pip"] for each in content["dependencies"] if isinstance(each, dict)]
+    # Where a lock has hashes, pip takes no editable project from the same file.
+    assert pip == ["-r requirements.lock"]
+    assert "pip install --no-deps -e ." in (ROOT / "environment.yml").read_text(encoding="utf-8")

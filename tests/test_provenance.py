@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from kit.files import sha256_bytes
+from kit.provenance import (
+    LockDifference,
+    compare_lock,
+    current_process,
+    describe_machine,
+    describe_software,
+    is_alive,
+    kit_version,
+    list_packages,
+    process_mark,
+    requirements_text,
+)
+from kit.record import Process
+
+HOST = describe_machine().host
+
+
+def compare(tmp_path, text):
+    (tmp_path / "requirements.lock").write_text(text, encoding="utf-8")
+    return compare_lock(tmp_path / "requirements.lock")
+
+
+def test_packages_are_normalised_and_sorted():
+    packages = list_packages()
+    assert list(packages) == sorted(packages)
+    assert dict(packages)["great-expectations"] == version("great_expectations")
+    assert requirements_text().splitlines()[0] == "{}=={}".format(*packages[0])
+
+
+def test_lock_that_is_installed_has_no_difference(tmp_path):
+    lock = "\n".join(f"{name}=={version} \\\n    --hash=sha256:{'0' * 64}" for name, version in list_packages())
+    assert compare(tmp_path, f"# a comment\n--no-binary :none:\n\n{lock}\n") == []
+
+
+@pytest.mark.parametrize("name", ["Click", "click[extra]", "click  "])
+def test_name_is_compared_as_installers_do(tmp_path, name):
+    assert compare(tmp_path, f"{name}=={version('click')}  # a comment") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "differences"),
+    [
+        ("click==0.0.1", [LockDifference("click", "0.0.1", version("click"))]),
+        ("click>=999", [LockDifference("click", ">=999", version("click"))]),
+        ("no-such-package==1 --hash=sha256:0", [LockDifference("no-such-package", "1", None)]),
+        ("no-such-package", [LockDifference("no-such-package", "any version", None)]),
+        ("click==0.0.1 ; python_version < '3' \\", []),
+        ("no-such-package==1 ; sys_platform == 'nowhere'", []),
+        ("click==0.0.1 ; python_version >= '3'", [LockDifference("click", "0.0.1", version("click"))]),
+        ("click=0.0.1", [LockDifference("click=0.0.1", "unreadable line", None)]),
+    ],
+)
+def test_only_lines_whose_marker_holds_are_compared(tmp_path, line, differences):
+    assert compare(tmp_path, line) == differences
+
+
+def test_difference_reads_as_a_sentence():
+    assert str(LockDifference("numpy", "2.4.6", "2.3.0")) == "numpy: locked 2.4.6, installed 2.3.0"
+    assert str(LockDifference("numpy", "2.4.6", None)) == "numpy: locked 2.4.6, missing"
+
+
+def test_software_pins_packages_lock_and_kit():
+    software = describe_software(b"lock")
+    assert software.lock_sha256 == sha256_bytes(b"lock")
+    assert software.packages_sha256 == sha256_bytes(requirements_text().encode())
+    assert (software.n_packages, software.kit_version) == (len(list_packages()), kit_version())
+    assert describe_software(None).lock_sha256 is None
+
+
+def test_machine_is_described():
+    machine = describe_machine()
+    assert machine.python.startswith("CPython 3.")
+    assert (machine.n_cpus >= 1, len(machine.cpu_flags_sha256), bool(machine.cpu_model)) == (True, 64, True)
+    assert set(machine.thread_settings) <= set(os.environ)
+
+
+def test_this_process_is_alive():
+    assert is_alive(current_process(), HOST)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="marks and boot ids are Linux'")
+def test_another_process_under_the_same_number_is_not_the_recorded_one():
+    process = current_process()
+    assert not is_alive(Process(process.pid, "1", process.boot), HOST)
+    assert not is_alive(Process(process.pid, process.mark, "another boot"), HOST)
+
+
+def test_ended_process_is_not_alive_even_before_it_is_collected():
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process(child.pid, process_mark(child.pid), current_process().boot)
+    assert is_alive(process, HOST)
+    child.communicate(b"\n")
+    assert (is_alive(process, HOST), process_mark(child.pid)) == (False, "")
+    assert not is_alive(Process(child.pid, "", process.boot), HOST)
+
+
+def test_process_of_another_host_counts_as_running():
+    assert is_alive(Process(1, "x", "y"), "another host")
