@@ -90,11 +90,22 @@ def make_bundle(project: Project, *, tracked_only: bool) -> Bundle:
             _add_source(archive, project.root, name)
     if not git.is_repository(project.root):
         return Bundle(buffer.getvalue(), None, tuple(names))
-    changed = [name for name in git.list_changes(project.root) if is_source(project, name)]
+    changed = [
+        name for name in git.list_changes(project.root) if is_source(project, name) and not _only_outputs(project, name)
+    ]
     if tracked_only:
         tracked = {*names, *_deleted(project, changed)}
         changed = [name for name in changed if name in tracked]
     return Bundle(buffer.getvalue(), git.read_commit(project.root), tuple(changed))
+
+
+def _only_outputs(project: Project, name: str) -> bool:
+    """True for a notebook that differs from the commit only in what stripping removes: it was executed in JupyterLab."""
+    path = project.root / name
+    if not name.endswith(".ipynb") or not path.is_file():
+        return False
+    committed = git.read_committed(project.root, name)
+    return committed is not None and strip_notebook(committed, name) == strip_notebook(path.read_bytes(), name)
 
 
 def _deleted(project: Project, names: list[str]) -> list[str]:

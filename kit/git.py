@@ -42,6 +42,14 @@ def list_changes(folder: Path) -> list[str]:
     return sorted(name.removeprefix(prefix) for name in names)
 
 
+def read_committed(folder: Path, name: str) -> bytes | None:
+    """A file's bytes in the commit that is checked out, by its path below a folder; None if it is not in it."""
+    try:
+        return _git(folder, "show", f"HEAD:./{name}").encode("utf-8", "surrogateescape")
+    except ProjectError:
+        return None
+
+
 def _git(folder: Path, *arguments: str) -> str:
     # safe.directory trusts other people's repositories, so none of their programs may run (core.fsmonitor).
     settings = ["core.quotePath=false", "core.fsmonitor=false", "safe.directory=*"]

@@ -56,7 +56,7 @@ class FakeEngine:
     """
 
     def __init__(self, otherwise: Act | None = None, **acts: Act) -> None:
-        self._otherwise, self._acts = otherwise or write_outputs, acts
+        self._otherwise, self.acts = otherwise or write_outputs, acts
         self.jobs: list[Job] = []
 
     def execute(self, job: Job, progress: Callable[[Progress], None]) -> Outcome:
@@ -65,7 +65,7 @@ class FakeEngine:
         context = read_context(Path(job.variables[CONTEXT_VARIABLE]))
         progress(Progress(Event.KERNEL_READY, 0, 1, 0.0))
         try:
-            result = self._acts.get(context.stage, self._otherwise)(context)
+            result = self.acts.get(context.stage, self._otherwise)(context)
         except Exception as error:  # noqa: BLE001 - as a kernel: whatever a notebook raises is its outcome
             return fake_outcome(job, Status.FAILED, failure=Failure(type(error).__name__, str(error), 0))
         progress(Progress(Event.CELL_FINISHED, 1, 1, 0.1, 0))

@@ -153,6 +153,16 @@ def test_newest_is_the_latest_that_is_accepted(archive: Archive) -> None:
     assert archive.newest(lambda record: record.stage == "run") is None
 
 
+def test_newest_of_two_in_one_second_is_the_later_one(archive: Archive) -> None:
+    later = START.replace(microsecond=500_000)
+    ids = [f"20260301T093000Z-train-{digit * 6}" for digit in "abc"]
+    for identity, time in zip(ids, (START, later, START), strict=True):
+        seal_record(archive, make_record(id=identity, started=time))
+    newest = archive.newest(lambda record: record.succeeded)
+    assert newest is not None
+    assert newest.id == ids[1]
+
+
 def test_changed_object_is_an_integrity_error_and_leaves_no_copy(archive: Archive, tmp_path: Path) -> None:
     artifact = Artifact("a.csv", archive.objects.put_bytes(b"x\n1\n"), 4, "text/csv")
     path = archive.objects.path(artifact.sha256)

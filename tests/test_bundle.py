@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import stat
 import warnings
@@ -121,6 +122,21 @@ def test_bundle_is_dirty_by_its_sources_alone(project):
     assert (bundle.changes, bundle.names()) == (("notebooks/new.py",), sorted([*NAMES, "notebooks/new.py"]))
     git(project.root, "add", "notebooks/new.py")
     assert make_bundle(project, tracked_only=True).changes == ("notebooks/new.py",)
+
+
+def test_notebook_executed_in_jupyterlab_is_not_dirty_and_one_with_another_cell_is(project):
+    commit_all(project.root)
+    path = project.root / "notebooks" / "train.ipynb"
+    notebook = json.loads(path.read_bytes())
+    notebook["cells"][-1] |= {
+        "execution_count": 3,
+        "outputs": [{"output_type": "stream", "name": "stdout", "text": "1"}],
+    }
+    path.write_text(json.dumps(notebook))
+    assert not make_bundle(project, tracked_only=True).is_dirty
+    notebook["cells"][-1]["source"] += "\nx = 1"
+    path.write_text(json.dumps(notebook))
+    assert make_bundle(project, tracked_only=True).changes == ("notebooks/train.ipynb",)
 
 
 def test_changed_and_deleted_sources_make_a_bundle_dirty(project):

@@ -268,7 +268,7 @@ def test_no_secret_gets_into_the_archive(tmp_path: Path) -> None:
     engine = act(leak)
     workbench = make_workbench(project, engine)
     failed = execute(workbench, parameters={"url": f"https://u:{SECRET}@host"})
-    engine._acts["prepare"] = lambda context: {**write_outputs(context), "token": SECRET, SECRET: 1}
+    engine.acts["prepare"] = lambda context: {**write_outputs(context), "token": SECRET, SECRET: 1}
     succeeded = execute(workbench, parameters={"url": SECRET})
     assert failed.failure == Failure("ValueError", "no answer from [secret TOKEN]", 0)
     assert failed.parameters[0].value == "https://u:[secret TOKEN]@host"

@@ -29,7 +29,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed copy of the sources, as a fresh clone would be."""
     target = tmp_path_factory.mktemp("clone") / "flights"
     names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     ).stdout.decode()
     for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():

@@ -18,6 +18,7 @@ from kit.record import Record, Status, decode_record
 
 FORMAT = 1
 _OPEN = ".open"
+_SECONDS = len("20260301T093000Z")
 
 
 class OpenRecord:
@@ -142,7 +143,13 @@ class Archive:
 
     def newest(self, accept: Callable[[Record], bool]) -> Record | None:
         """The newest record that is accepted."""
-        return next((record for record in self.records() if accept(record)), None)
+        best: Record | None = None
+        for record in self.records():
+            if best and record.id[:_SECONDS] != best.id[:_SECONDS]:
+                break  # ids are in order to the second; within one the records' own times decide
+            if accept(record) and (best is None or record.started > best.started):
+                best = record
+        return best
 
     def add_release(self, environment: str, record: str, manifest: Manifest, time: datetime, who: str) -> Release:
         """Number a release; two at once get two numbers. The manifest must be in the objects already.

@@ -124,9 +124,7 @@ def test_weather_join_keeps_the_order_of_flights():
 def test_flight_without_recent_weather_is_rejected_with_the_reason():
     prepared = flights.prepare_flights(make_board({"at": 0}, {"at": 400}), make_weather(range(-5, 0)), make_planes())
     assert prepared.features["flight"].tolist() == [0]
-    assert prepared.rejects[["flight", "reason"]].to_numpy().tolist() == [
-        [1, flights.NO_WEATHER]
-    ]
+    assert prepared.rejects[["flight", "reason"]].to_numpy().tolist() == [[1, flights.NO_WEATHER]]
 
 
 @pytest.mark.parametrize(
