@@ -62,11 +62,17 @@ def save_saved_model(module: Any, folder: Path, signatures: Mapping[str, Any]) -
         raise UsageError(f"{folder.name!r} is there already; a SavedModel needs a folder of its own")
     import tensorflow
 
-    tensorflow.saved_model.save(module, str(folder), signatures=dict(signatures))
+    logger = tensorflow.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # at INFO it prints this machine's path into the notebook
+    try:
+        tensorflow.saved_model.save(module, str(folder), signatures=dict(signatures))
+    finally:
+        logger.setLevel(level)
     (folder / "fingerprint.pb").unlink(missing_ok=True)
-    for empty in (folder / "assets",):
-        if empty.is_dir() and not any(empty.iterdir()):
-            empty.rmdir()
+    assets = folder / "assets"
+    if assets.is_dir() and not any(assets.iterdir()):
+        assets.rmdir()
 
 
 def _renumber(value: Any, numbers: dict[Any, int]) -> Any:

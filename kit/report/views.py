@@ -7,9 +7,10 @@ from typing import Any
 
 from kit.archive import Archive
 from kit.environment import list_environments
+from kit.errors import IntegrityError, NotFoundError
 from kit.execute import complete_record, read_notebook_of
 from kit.files import write_atomically
-from kit.gate import Manifest, Release, Verdict
+from kit.gate import Release, Verdict
 from kit.graph import RELEASE
 from kit.project import Project
 from kit.record import Record
@@ -49,10 +50,15 @@ def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
 def _list_releases(archive: Archive) -> list[ReleaseRow]:
     releases = archive.list_releases()
     live = {release.environment: release.id for release in releases}
-    return [_row_of(release, archive.read_manifest(release), live[release.environment]) for release in releases]
+    return [_row_of(archive, release, live[release.environment]) for release in releases]
 
 
-def _row_of(release: Release, manifest: Manifest, live: str) -> ReleaseRow:
+def _row_of(archive: Archive, release: Release, live: str) -> ReleaseRow:
+    try:
+        verdict = archive.read_manifest(release).verdict
+        problems = verdict.reasons
+    except (NotFoundError, IntegrityError) as error:  # shown as what it is: a release that cannot be trusted any more
+        verdict, problems = None, (f"release.json: {error}",)
     return ReleaseRow(
         id=release.id,
         environment=release.environment,
@@ -60,8 +66,9 @@ def _row_of(release: Release, manifest: Manifest, live: str) -> ReleaseRow:
         record=release.record,
         who=release.who,
         live=release.id == live,
-        passed=manifest.verdict.passed,
-        evidence=_rows_of(manifest.verdict),
+        passed=not problems,
+        reasons=problems,
+        evidence=_rows_of(verdict) if verdict else (),
     )
 
 
