@@ -6,12 +6,13 @@ import sys
 from pathlib import Path
 
 from kit.archive import Archive
+from kit.bundle import make_bundle
 from kit.errors import NotFoundError, UsageError
 from kit.execute.inputs import newest_success
 from kit.execute.stage import absolute_references
 from kit.files import remove_tree
 from kit.gate import Verdict
-from kit.graph import RELEASE, RUN, Graph, Stage
+from kit.graph import BUILD, RELEASE, RUN, Graph, Stage
 from kit.project import Project, find_project
 from kit.session import StageSession
 from kit.workspace import Context, ReleaseContext
@@ -47,7 +48,7 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
         outputs={name: str(folder / "outputs" / name) for name in stage.outputs},
         facts=str(folder / "facts"),
         scratch=str(folder / "scratch"),
-        bundle="",
+        bundle=str(_pack(project, folder / "bundle.zip")) if stage.name == BUILD else "",
         settings=environment.settings,
         secrets=absolute_references(environment.secrets, project.root),
         release=release,
@@ -55,6 +56,11 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
     sys.stderr.write(f"stage {stage.name!r}, environment {environment.name!r}; interactive: not recorded\n")
     judge = (lambda: _judge(project, archive)) if stage.name == RELEASE else None
     return StageSession(context, recorded=False, judge=judge)
+
+
+def _pack(project: Project, path: Path) -> Path:
+    path.write_bytes(make_bundle(project, tracked_only=False).data)
+    return path
 
 
 def _find_stage(graph: Graph, inputs: list[str], outputs: list[str]) -> Stage:

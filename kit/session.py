@@ -92,10 +92,10 @@ class StageSession:
         """The zip of the sources that this stage executes in.
 
         Raises:
-            NotFoundError: interactive, where there is none.
+            NotFoundError: interactive, in a stage other than `build`.
         """
         if not self._context.bundle:
-            raise NotFoundError("an interactive stage executes in the working tree, not in a bundle; run `kit build`")
+            raise NotFoundError("in JupyterLab only the stage 'build' has a bundle; others execute in the working tree")
         return Path(self._context.bundle)
 
     def metric(self, name: str, value: Any) -> Scalar:

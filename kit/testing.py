@@ -21,6 +21,7 @@ from kit.archive import Archive, open_archive
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult, ExpectationResult, Finding, Severity
 from kit.engine.values import Event, Job, Outcome, Progress
+from kit.errors import GateRefusedError
 from kit.execute import Workbench
 from kit.files import Clock, sha256_bytes, sha256_file
 from kit.project import Project, find_project
@@ -111,7 +112,7 @@ def write_outputs(context: Context) -> dict[str, Any]:
             Path(path).write_bytes(Path(context.bundle).read_bytes())
         elif name == "release.json" and context.gate:
             if context.gate.manifest is None:
-                raise RuntimeError("the gate refuses this release")
+                raise GateRefusedError(context.environment, context.gate.verdict.reasons)
             Path(path).write_bytes(context.gate.manifest.encode())
         else:
             Path(path).write_text(f"{name} of {context.stage}\n", encoding="utf-8")

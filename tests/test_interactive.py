@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kit.bundle import make_bundle
 from kit.errors import NotFoundError, UsageError
 from kit.execute import Order, execute_plan, plan_stage
 from kit.project import Project
@@ -73,3 +74,8 @@ def test_run_opens_the_live_release(project: Project) -> None:
         assert stage.release.id == "dev-1"
         assert stage.release.artifact("golden.json").read_text() == "golden.json of train\n"
     assert archived(project) == before
+
+
+def test_build_has_a_bundle_of_the_working_tree(project: Project) -> None:
+    stage = open_stage(inputs=[], outputs=["bundle.zip"])
+    assert stage.bundle.read_bytes() == make_bundle(project, tracked_only=False).data

@@ -111,3 +111,16 @@ def test_report_pages_ask_nothing_of_the_network_and_carry_no_script(after_readm
         assert "<script" not in text
         assert "default-src 'none'" in text
         assert not re.search(r"""(src|href)=["']https?://(?!127)""", re.sub(r"<a [^>]*>", "", text))
+
+
+@pytest.mark.parametrize("name", ["build", "prepare", "train", "release", "run"])
+@pytest.mark.filterwarnings("ignore")  # of nbclient and its kernel, not of ours
+def test_notebook_runs_cell_by_cell_outside_of_kit_and_leaves_the_archive_alone(after_readme: Path, name: str) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    before = sorted((after_readme / "archive").rglob("*"))
+    notebook = nbformat.read(after_readme / "notebooks" / f"{name}.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(after_readme / "notebooks")}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    assert sorted((after_readme / "archive").rglob("*")) == before
