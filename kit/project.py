@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from kit.environment import Environment, read_environment, require_known_parameters
-from kit.errors import ProjectError, suggest
+from kit.errors import ProjectError, SuiteError, suggest
 from kit.graph import Graph, make_graph
 from kit.notebook import Problem, lint_notebook, read_notebook, read_stage
+from kit.suite import load_suite
 
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
@@ -146,6 +147,12 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
 
 
 def lint_notebooks(root: Path) -> list[Problem]:
-    """What is wrong with the notebooks of a source folder; empty if nothing."""
+    """What is wrong with the notebooks of a source folder and the expectation suites beside them; empty if nothing."""
     paths = sorted((root / NOTEBOOKS).glob("*.ipynb"))
-    return [problem for path in paths for problem in lint_notebook(path.read_bytes(), f"{NOTEBOOKS}/{path.name}")]
+    problems = [problem for path in paths for problem in lint_notebook(path.read_bytes(), f"{NOTEBOOKS}/{path.name}")]
+    for path in sorted((root / NOTEBOOKS / "expectations").glob("*.json")):
+        try:
+            load_suite(path)
+        except SuiteError as error:
+            problems.append(Problem(f"{NOTEBOOKS}/expectations/{path.name}", None, str(error)))
+    return problems

@@ -1,5 +1,5 @@
 import pytest
-from builders import code, make_notebook, make_project, make_stage
+from builders import code, make_notebook, make_project, make_stage, write_files
 
 from kit.cli.main import _COMMANDS
 from kit.errors import GraphError, NotebookError, ProjectError, UnknownNameError
@@ -92,3 +92,11 @@ def test_lint_reads_all_notebooks(tmp_path):
     make_project(tmp_path, {**STAGES, "größe": make_notebook(code("x = ("))})
     (problem,) = lint_notebooks(tmp_path)
     assert str(problem) == "notebooks/größe.ipynb, cell 1: line 1: '(' was never closed"
+
+
+def test_lint_looks_at_expectation_suites_too(tmp_path):
+    root = make_project(tmp_path)
+    write_files(root, {"notebooks/expectations/table.json": '{"name": "table", "expectations": []}'})
+    problems = [str(problem) for problem in lint_notebooks(root) if "expectations" in problem.notebook]
+    assert len(problems) == 1
+    assert problems[0].startswith("notebooks/expectations/table.json")

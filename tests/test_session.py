@@ -102,7 +102,7 @@ def test_check_of_what_is_not_there_or_has_no_suite_says_so(tmp_path: Path) -> N
 
 def test_bundle_is_only_there_under_kit(tmp_path: Path) -> None:
     assert make_session(tmp_path).bundle.name == "bundle.zip"
-    with pytest.raises(NotFoundError, match="interactive"):
+    with pytest.raises(NotFoundError, match=r"only the stage .build. has a bundle"):
         _ = make_session(tmp_path / "other", bundle="").bundle
 
 

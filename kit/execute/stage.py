@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,15 @@ import msgspec
 
 from kit.archive import OpenRecord
 from kit.archive.objects import hash_artifact
-from kit.artifact import Artifact, InputArtifact
+from kit.artifact import InputArtifact
 from kit.bundle import unpack_bundle
 from kit.check import CheckResult
 from kit.engine.values import Job, Outcome
 from kit.environment import SecretReference
 from kit.errors import KitError, UsageError
-from kit.execute.plan import BUNDLE, Plan, Workbench
+from kit.execute.judge import first_failure
+from kit.execute.plan import Plan, Workbench
 from kit.files import canonical_json, format_time, remove_tree, sha256_bytes
-from kit.graph import BUILD
 from kit.notebook import read_notebook
 from kit.provenance import current_process, describe_machine, describe_software, requirements_text
 from kit.record import Failure, Record, Status, Usage, new_record_id
@@ -198,7 +198,7 @@ def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Re
     outputs = tuple(
         workbench.archive.objects.put_artifact(name, workspace.outputs / name) for name in plan.stage.outputs
     )
-    failure = _first_failure(plan, inputs, outputs, checks)
+    failure = first_failure(plan, inputs, outputs, checks)
     status = Status.FAILED if failure else Status.SUCCEEDED
     closed = _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
     if closed.succeeded:
@@ -212,71 +212,6 @@ def _rehash(each: InputArtifact, workspace: Workspace) -> InputArtifact:
     except (KitError, OSError):
         now = None  # emptied, made a link, unreadable: it is no longer what it was
     return msgspec.structs.replace(each, sha256_after=now)
-
-
-def _first_failure(
-    plan: Plan, inputs: tuple[InputArtifact, ...], outputs: tuple[Artifact, ...], checks: tuple[CheckResult, ...]
-) -> Failure | None:
-    judges: list[Callable[[], Failure | None]] = [
-        lambda: _judge_inputs(inputs),
-        lambda: _judge_checks(plan, inputs, outputs, checks),
-        lambda: _judge_bundle(plan, outputs),
-        lambda: _judge_release(plan, outputs),
-    ]
-    return next((failure for judge in judges if (failure := judge())), None)
-
-
-def _judge_inputs(inputs: tuple[InputArtifact, ...]) -> Failure | None:
-    for each in inputs:
-        if each.sha256_after != each.artifact.sha256:
-            now = f"{each.sha256_after[:12]}…" if each.sha256_after else "gone"
-            sentence = (
-                f"input {each.artifact.name!r} was changed while the stage ran (before {each.artifact.sha256[:12]}…, after "
-                f"{now}); write to stage.outputs or stage.scratch instead"
-            )
-            return Failure("InputChanged", sentence)
-    return None
-
-
-def _judge_checks(
-    plan: Plan, inputs: tuple[InputArtifact, ...], outputs: tuple[Artifact, ...], checks: tuple[CheckResult, ...]
-) -> Failure | None:
-    digests = {artifact.name: artifact.sha256 for artifact in (*(each.artifact for each in inputs), *outputs)}
-    suites = {Path(name).stem for name in plan.bundle.names() if name.startswith("notebooks/expectations/")}
-    checked = {check.artifact for check in checks}
-    for artifact in outputs:
-        if Path(artifact.name).stem in suites and artifact.name not in checked:
-            sentence = f"{artifact.name!r} has a suite and was not checked; call stage.check({artifact.name!r}) after writing it"
-            return Failure("CheckMissing", sentence)
-    for check in checks:
-        if digests.get(check.artifact) != check.artifact_sha256:
-            sentence = f"{check.artifact!r} was changed after its check; check it after the last write"
-            return Failure("CheckOutdated", sentence)
-        if not check.passed:
-            return Failure("CheckFailed", f"check of {check.artifact!r}: {'; '.join(check.problems)}")
-    return None
-
-
-def _judge_bundle(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
-    for artifact in outputs:
-        if plan.stage.name == BUILD and artifact.name == BUNDLE and artifact.sha256 != plan.code.bundle_sha256:
-            sentence = (
-                f"{BUNDLE} is not the bundle that the build executed in; copy stage.bundle to stage.outputs[{BUNDLE!r}]"
-            )
-            return Failure("BundleDiffers", sentence)
-    return None
-
-
-def _judge_release(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
-    if plan.gate is None:
-        return None
-    if not plan.gate.verdict.passed or plan.gate.manifest is None:
-        return Failure("GateRefused", "; ".join(plan.gate.verdict.reasons))
-    if [artifact.sha256 for artifact in outputs if artifact.name == "release.json"] != [plan.gate.manifest.sha256]:
-        return Failure(
-            "ReleaseDiffers", "release.json is not what the gate admitted; write it with stage.cut_release()"
-        )
-    return None
 
 
 def _close(

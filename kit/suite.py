@@ -1,0 +1,137 @@
+"""Expectation suites: the JSON files beside the notebooks, parsed strictly, because a typo must not open a gate.
+
+Great Expectations passes an empty suite and drops an expectation whose type it does not know. It is not imported here:
+its own types are read from its sources, so that looking at a suite costs nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kit.check import Severity
+from kit.errors import SuiteError, suggest
+from kit.files import sha256_bytes
+
+ROW_COUNTS = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
+
+# Great Expectations 1.24.1 imports it and never registers it: evaluating it always fails.
+_NEVER_REGISTERED = {"expect_multicolumn_values_to_be_unique"}
+
+_SUITE_KEYS = ("name", "expectations", "meta")
+_EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta")
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """One expectation of a suite file: Great Expectations' type and arguments, what failing means, and why it is there."""
+
+    type: str
+    arguments: dict[str, Any]
+    severity: Severity
+    why: str
+
+
+class Suite(msgspec.Struct, frozen=True):
+    """An expectation suite, as `notebooks/expectations/<artifact stem>.json` has it."""
+
+    name: str
+    sha256: str
+    expectations: tuple[Expectation, ...]
+
+
+def suite_path_of(artifact: str, notebooks: Path) -> Path:
+    """Where the suite of an artifact lies: `notebooks/expectations/<artifact stem>.json`."""
+    return notebooks / "expectations" / f"{Path(artifact).stem}.json"
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite file strictly; does not import Great Expectations.
+
+    Raises:
+        SuiteError: unreadable, empty, without a row count, an unknown key or expectation type, a missing reason, or
+            an expectation that could not fail.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SuiteError(f"{path.name}: the suite cannot be read ({error.strerror}); write {path}") from error
+    return parse_suite(data, path.name)
+
+
+def parse_suite(data: bytes, where: str) -> Suite:
+    """The same for a file's bytes; `where` names the file in messages."""
+    try:
+        declared = json.loads(data)
+    except ValueError as error:
+        raise SuiteError(f"{where}: the suite is no JSON: {error}") from error
+    _require_keys(declared, _SUITE_KEYS, ("name", "expectations"), where)
+    if not isinstance(declared["name"], str) or not declared["name"]:
+        raise SuiteError(f"{where}: 'name' must be a text, found {declared['name']!r}")
+    items = declared["expectations"]
+    if not isinstance(items, list) or not items:
+        raise SuiteError(f"{where}: the suite is empty and would pass everything; write at least one expectation")
+    expectations = tuple(_parse_expectation(item, f"{where}, expectation {n}") for n, item in enumerate(items, 1))
+    if not any(e.type in ROW_COUNTS and e.severity is Severity.CRITICAL for e in expectations):
+        raise SuiteError(f"{where}: no critical row count, an empty table would pass; add {ROW_COUNTS[0]}")
+    return Suite(declared["name"], sha256_bytes(data), expectations)
+
+
+@cache
+def known_types() -> tuple[str, ...]:
+    """Names of the installed Great Expectations' own expectations, read from its sources without importing it."""
+    spec = importlib.util.find_spec("great_expectations")
+    folders = spec.submodule_search_locations if spec else None
+    texts = [Path(folder, "expectations", "core", "__init__.py").read_text("utf-8") for folder in folders or ()]
+    names = {name for text in texts for name in re.findall(r"^from \S*\.(expect_\w+) import", text, re.M)}
+    return tuple(sorted(names - _NEVER_REGISTERED))
+
+
+def _parse_expectation(item: Any, where: str) -> Expectation:
+    _require_keys(item, _EXPECTATION_KEYS, ("type", "kwargs"), where)
+    kind, arguments, meta = item["type"], item["kwargs"], item.get("meta")
+    if kind not in known_types():
+        near = difflib.get_close_matches(str(kind), known_types(), n=1)
+        raise SuiteError(
+            f"{where}: type {kind!r}{suggest(str(kind), near)}  (Great Expectations would drop it silently)"
+        )
+    where = f"{where} ({kind})"
+    if not isinstance(arguments, dict):
+        raise SuiteError(f"{where}: 'kwargs' must be an object, found {arguments!r}")
+    if not isinstance(meta, dict) or not isinstance(meta.get("why"), str) or not meta["why"].strip():
+        raise SuiteError(f'{where}: no reason; add "meta": {{"why": "…"}} for whoever reads the failed check')
+    severity = item.get("severity", Severity.CRITICAL.value)
+    if severity not in tuple(Severity):
+        raise SuiteError(f"{where}: severity {severity!r}{suggest(str(severity), [known.value for known in Severity])}")
+    _require_it_can_fail(kind, arguments, where)
+    return Expectation(kind, arguments, Severity(severity), meta["why"].strip())
+
+
+def _require_it_can_fail(kind: str, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse what Great Expectations would pass on any data."""
+    has_bounds = arguments.get("min_value") is not None or arguments.get("max_value") is not None
+    if kind.endswith("_to_be_between") and "quantile" not in kind and not has_bounds:
+        raise SuiteError(f"{where}: passes on anything; give min_value or max_value")
+    if "value_set" in arguments and arguments["value_set"] is None:
+        raise SuiteError(f"{where}: passes on anything; value_set must be a list")
+    mostly = arguments.get("mostly", 1)
+    if isinstance(mostly, bool) or not isinstance(mostly, int | float) or not 0 < mostly <= 1:
+        raise SuiteError(f"{where}: 'mostly' must be in (0, 1], found {mostly!r}")
+
+
+def _require_keys(value: Any, known: Iterable[str], required: Iterable[str], where: str) -> None:
+    if not isinstance(value, dict):
+        raise SuiteError(f"{where}: must be an object, found {type(value).__name__}")
+    for key in value:
+        if key not in known:
+            raise SuiteError(f"{where}: key {key!r}{suggest(key, known)}")
+    for key in required:
+        if key not in value:
+            raise SuiteError(f"{where}: {key!r} is missing")
