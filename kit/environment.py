@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from kit.errors import EnvironmentFileError, NotFoundError, UnknownNameError, suggest
+from kit.errors import EnvironmentFileError, UnknownNameError, suggest
 from kit.files import canonical_json, sha256_bytes
 from kit.graph import Graph, Stage
 from kit.parameter import ANY_JSON
@@ -137,13 +137,13 @@ def read_environment(folder: Path, name: str) -> Environment:
     """Read `<folder>/<name>.toml`.
 
     Raises:
-        NotFoundError: there is no such environment; names those that are.
+        UnknownNameError: there is no such environment; names those that are.
         EnvironmentFileError: TOML that cannot be read, an unknown key, a value of another type.
     """
     path = folder / f"{name}.toml"
     known = list_environments(folder)
     if name not in known:
-        raise NotFoundError(f"environment {name!r}{suggest(name, known)}  ({folder.name}/{name}.toml)")
+        raise UnknownNameError("environment", name, known, f"{folder.name}/{name}.toml")
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -98,7 +98,7 @@ def test_every_command_begins_its_help_with_an_example(kit: Kit, command: str) -
     [
         (["trian"], 2, "did you mean 'train'"),
         (["recrods"], 2, "did you mean 'records'"),
-        (["train", "--env", "dve"], 1, "did you mean 'dev'"),
+        (["train", "--env", "dve"], 2, "did you mean 'dev'"),
         (["train", "--epochs", "many"], 2, "parameter 'epochs' must be int, found 'many'"),
         (["train", "--eposch", "3"], 2, "--epochs"),
         (["train"], 1, "run `kit prepare --env dev` first"),
@@ -113,7 +113,7 @@ def test_every_command_begins_its_help_with_an_example(kit: Kit, command: str) -
         (["open", "abcdef"], 1, "no record is named 'abcdef'"),
         (["records", "--status", "succeded"], 2, "did you mean 'succeeded'"),
         (["records", "--sort", "age"], 2, "--sort"),
-        (["all", "--env", "dve"], 1, "did you mean 'dev'"),
+        (["all", "--env", "dve"], 2, "did you mean 'dev'"),
     ],
 )
 def test_wrong_call_ends_with_its_code_and_one_sentence_also_as_json(

@@ -11,7 +11,7 @@ from kit.environment import (
     read_environment,
     require_known_parameters,
 )
-from kit.errors import EnvironmentFileError, NotFoundError, UnknownNameError
+from kit.errors import EnvironmentFileError, UnknownNameError
 from kit.graph import Stage, make_graph
 from kit.notebook.signature import read_parameters
 
@@ -136,7 +136,7 @@ def test_unknown_environment_is_refused_with_the_nearest_name(tmp_path, name, hi
     for known in ("staging", "dev"):
         (tmp_path / f"{known}.toml").touch()
     assert list_environments(tmp_path) == ["dev", "staging"]
-    with pytest.raises(NotFoundError, match=f"environment '{name}' does not exist; {hint}"):
+    with pytest.raises(UnknownNameError, match=f"environment '{name}' does not exist; {hint}"):
         read_environment(tmp_path, name)
 
 
