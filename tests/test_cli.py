@@ -189,7 +189,10 @@ def test_show_tells_what_happened_first_and_takes_any_end_of_the_id(kit: Kit) ->
     seal_record(kit.archive, failed)
     called = kit("show", failed.id[-6:])
     assert called.code == 0
-    assert called.out.splitlines()[:2] == [f"{failed.id}  FAILED", "  ValueError in cell 4: no rows"]
+    assert called.out.splitlines()[:2] == [
+        f"{failed.id}  FAILED",
+        "  ValueError in cell 4 of executed.ipynb: no rows",
+    ]
     assert "table.csv" in called.out
     assert kit("show", failed.id[-6:], "--json").json["failure"]["message"] == "no rows"
 

@@ -24,7 +24,7 @@ def describe_record(record: Record, folder: Path, notebook: Mapping[str, Any] | 
     """
     lines = [f"{record.id}  {record.status.upper()}"]
     if record.failure:
-        cell = f" in cell {record.failure.cell + 1}" if record.failure.cell is not None else ""
+        cell = f" in cell {record.failure.cell + 1} of executed.ipynb" if record.failure.cell is not None else ""
         lines.append(f"  {record.failure.kind}{cell}: {record.failure.message}")
     lines += _section("", list(_facts(record)))
     lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])

@@ -166,7 +166,7 @@ def _print_outcome(step: Step) -> None:
     for reason in step.reasons:
         click.echo(f"refused: {reason}", err=True)
     if record.failure and not step.reasons:
-        cell = f", cell {record.failure.cell + 1}" if record.failure.cell is not None else ""
+        cell = f", cell {record.failure.cell + 1} of executed.ipynb" if record.failure.cell is not None else ""
         click.echo(f"kit: {record.code.notebook}{cell}: {record.failure.kind}: {record.failure.message}", err=True)
     if not record.succeeded:
         click.echo(f"see it with: kit show {record.id}", err=True)

@@ -140,6 +140,9 @@ class CellRunner:
     def _interrupt(self, request: _Request, index: int) -> None:
         """Let an interrupted cell put out its traceback, for a moment."""
         self._kernel.interrupt()
+        again = (
+            time.monotonic() + INTERRUPT_GRACE_S / 2
+        )  # Python drops an interrupt that hits a destructor or a callback
         limit = time.monotonic() + INTERRUPT_GRACE_S
         while not request.is_complete and time.monotonic() < limit and not self._interruption.is_impatient:
             if not self._kernel.is_alive:
@@ -147,6 +150,9 @@ class CellRunner:
             self._take_messages(request, index)
             if not request.is_complete:
                 self._kernel.wait(0.1)
+            if time.monotonic() > again and not request.is_complete:
+                self._kernel.interrupt()
+                again = limit
 
     def _exchange(
         self, request: _Request, index: int | None, until: float = float("inf"), after_reply_s: float = SILENCE_S
