@@ -1,6 +1,9 @@
 """pyproject.toml, requirements.lock and environment.yml say the same."""
 
+import ast
+import importlib.metadata
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -43,3 +46,23 @@ def test_conda_users_get_the_same_python_and_the_same_lock():
     # Where a lock has hashes, pip takes no editable project from the same file.
     assert pip == ["-r requirements.lock"]
     assert "pip install --no-deps -e ." in (ROOT / "environment.yml").read_text(encoding="utf-8")
+
+
+def test_everything_that_kit_imports_is_declared():
+    names = importlib.metadata.packages_distributions()
+    declared = {Requirement(text).name.lower().replace("_", "-") for text in PROJECT["dependencies"]}
+    found = set()
+    for path in (ROOT / "kit").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            found |= {module.partition(".")[0] for module in modules}
+    third_party = found - set(sys.stdlib_module_names) - {"kit"}
+    assert third_party
+    undeclared = {
+        module
+        for module in third_party
+        if not {name.lower().replace("_", "-") for name in names.get(module, [module])} & declared
+    }
+    assert undeclared == set()
