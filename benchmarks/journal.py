@@ -2,7 +2,7 @@
 
     python benchmarks/journal.py [N_CELLS]
 
-Prints both times and their ratio; the issue asks for at most 0.2.
+Prints both times and their ratio; the goal is at most 0.2.
 """
 
 import json
