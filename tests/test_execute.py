@@ -361,7 +361,7 @@ def test_what_cannot_be_is_refused_before_anything_is_recorded(tmp_path: Path) -
     workbench = make_workbench(project)
     cases: list[tuple[Order, type[Exception], str]] = [
         (Order("prepar", "dev"), UnknownNameError, "did you mean 'prepare'"),
-        (Order("prepare", "dve"), NotFoundError, "did you mean 'dev'"),
+        (Order("prepare", "dve"), UnknownNameError, "did you mean 'dev'"),
         (Order("prepare", "bare"), GraphError, r"'raw\.csv' of stage 'prepare'.*unbound.*environments/bare\.toml"),
         (Order("prepare", "broken"), NotFoundError, r"binds it to 'gone\.csv'"),
         (Order("train", "dev"), NotFoundError, "kit prepare --env dev"),
