@@ -21,9 +21,11 @@ from kit.archive import Archive, open_archive
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult, ExpectationResult, Finding, Severity
 from kit.engine.values import Event, Job, Outcome, Progress
+from kit.environment import Environment
 from kit.errors import GateRefusedError
 from kit.execute import Workbench
 from kit.files import Clock, sha256_bytes, sha256_file
+from kit.gate import Manifest, Verdict
 from kit.project import Project, find_project
 from kit.provenance import current_process
 from kit.record import CellOutcome, CellStatus, Code, Failure, Machine, Record, Software, Status, new_record_id
@@ -262,6 +264,23 @@ def make_record(**changes: Any) -> Record:
         "software": Software(sha256_bytes(b""), 0, None, "0.1.0"),
     }
     return Record(**{**facts, **changes})
+
+
+def make_manifest(verdict: Verdict, **changes: Any) -> Manifest:
+    """A manifest of a release into `dev` without artifacts."""
+    environment = Environment(name="dev")
+    facts: dict[str, Any] = {
+        "environment": "dev",
+        "bundle_sha256": "0" * 64,
+        "commit": None,
+        "training_record": "r",
+        "artifacts": (),
+        "lock_sha256": None,
+        "configuration": environment.configuration,
+        "configuration_sha256": environment.sha256,
+        "metrics": {},
+    }
+    return Manifest(verdict=verdict, **{**facts, **changes})
 
 
 def seal_record(archive: Archive, record: Record, files: Mapping[str, bytes] | None = None) -> Record:

@@ -14,7 +14,7 @@ from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.files import sha256_bytes
 from kit.gate import Manifest, Verdict
 from kit.record import Process, Record, Status
-from kit.testing import START, make_record, seal_record
+from kit.testing import START, make_manifest, make_record, seal_record
 
 
 @pytest.fixture
@@ -31,19 +31,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 def manifest() -> Manifest:
-    environment = Environment(name="dev")
-    return Manifest(
-        environment="dev",
-        bundle_sha256="0" * 64,
-        commit=None,
-        training_record="r",
-        artifacts=(),
-        lock_sha256=None,
-        configuration=environment.configuration,
-        configuration_sha256=environment.sha256,
-        metrics={},
-        verdict=Verdict("dev", environment.sha256, {}, ()),
-    )
+    return make_manifest(Verdict("dev", Environment(name="dev").sha256, {}, ()))
 
 
 def test_sealed_record_reads_as_it_was_closed_and_its_files_are_read_only(archive: Archive) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kit.environment import Environment, MetricLimits
+from kit.environment import MetricLimits
 from kit.errors import IntegrityError
 from kit.gate import Evidence, Finding, Manifest, Verdict, decode_manifest, judge_metric
+from kit.testing import make_manifest
 
 HOLDS = Evidence("metric", "auc", Finding.HOLDS, "fine")
 REFUSES = Evidence("metric", "auc", Finding.REFUSES, "too low")
@@ -20,19 +21,7 @@ def verdict(*evidence: Evidence) -> Verdict:
 
 
 def manifest() -> Manifest:
-    environment = Environment(name="dev")
-    return Manifest(
-        environment="dev",
-        bundle_sha256="0" * 64,
-        commit=None,
-        training_record="r",
-        artifacts=(),
-        lock_sha256=None,
-        configuration=environment.configuration,
-        configuration_sha256=environment.sha256,
-        metrics={"auc": 0.7},
-        verdict=verdict(HOLDS),
-    )
+    return make_manifest(verdict(HOLDS), metrics={"auc": 0.7})
 
 
 @pytest.mark.parametrize(

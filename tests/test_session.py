@@ -8,8 +8,9 @@ import pytest
 
 from kit.environment import SecretReference
 from kit.errors import GateRefusedError, IntegrityError, NotFoundError, UnknownNameError, UsageError
-from kit.gate import Evidence, Finding, Manifest, Verdict
+from kit.gate import Evidence, Finding, Verdict
 from kit.session import StageSession, open_stage
+from kit.testing import make_manifest
 from kit.workspace import CONTEXT_VARIABLE, Context, GateContext, ReleaseContext, create_workspace
 
 HOLDS = Evidence("metric", "auc", Finding.HOLDS, "fine")
@@ -35,21 +36,6 @@ def make_context(folder: Path, **changes: Any) -> Context:
 
 def make_session(folder: Path, **changes: Any) -> StageSession:
     return StageSession(make_context(folder / "workspace", **changes), recorded=True)
-
-
-def make_manifest(verdict: Verdict) -> Manifest:
-    return Manifest(
-        environment="dev",
-        bundle_sha256="0" * 64,
-        commit=None,
-        training_record="r",
-        artifacts=(),
-        lock_sha256=None,
-        configuration={"name": "dev"},
-        configuration_sha256="0" * 64,
-        metrics={},
-        verdict=verdict,
-    )
 
 
 def test_stage_opens_by_its_context_with_declared_paths_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +110,7 @@ def test_gate_and_release_belong_to_their_stages(tmp_path: Path) -> None:
         _ = stage.gate
     with pytest.raises(UsageError, match="'train' runs no release"):
         _ = stage.release
-    manifest = make_manifest(Verdict("dev", "0" * 64, {}, ()))
+    manifest = make_manifest(Verdict("dev", "0" * 64, {}, ()), configuration={"name": "dev"})
     running = make_session(tmp_path / "run", release=ReleaseContext("dev-3", manifest, str(tmp_path)))
     assert (running.release.id, running.release.configuration) == ("dev-3", {"name": "dev"})
     with pytest.raises(UnknownNameError, match="released artifact 'model'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -53,32 +54,20 @@ def resolve_inputs(
     for name in named:
         if name not in stage.inputs:
             raise UnknownNameError("input", name, stage.inputs, stage.where)
-    producers: dict[str, Record] = {}
-    return tuple(_resolve(name, stage, graph, environment, archive, root, named, producers) for name in stage.inputs)
-
-
-def _resolve(
-    name: str,
-    stage: Stage,
-    graph: Graph,
-    environment: Environment,
-    archive: Archive,
-    root: Path,
-    named: Mapping[str, str],
-    producers: dict[str, Record],
-) -> ResolvedInput:
-    producer = graph.producer_of(name)
-    if name in named and (producer is None or (root / named[name]).exists()):
-        return archive_source(name, named[name], archive, root, "the command line")
-    if producer is None:
-        return archive_source(name, environment.data[name], archive, root, f"environments/{environment.name}.toml")
-    if name in named:
-        record = archive.find_record(named[name])
-    else:
-        if producer.name not in producers:
-            producers[producer.name] = newest_success(archive, producer.name, environment.name, stage.name)
-        record = producers[producer.name]
-    return from_record(name, record)
+    newest = cache(lambda producer: newest_success(archive, producer, environment.name, stage.name))
+    resolved = []
+    for name in stage.inputs:
+        producer = graph.producer_of(name)
+        if name in named and (producer is None or (root / named[name]).exists()):
+            resolved.append(archive_source(name, named[name], archive, root, "the command line"))
+        elif producer is None:
+            where = f"environments/{environment.name}.toml"
+            resolved.append(archive_source(name, environment.data[name], archive, root, where))
+        elif name in named:
+            resolved.append(from_record(name, archive.find_record(named[name])))
+        else:  # all that one producer wrote comes from one record, whatever ends while we look
+            resolved.append(from_record(name, newest(producer.name)))
+    return tuple(resolved)
 
 
 def newest_success(archive: Archive, stage: str, environment: str, reader: str) -> Record:
