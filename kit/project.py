@@ -17,7 +17,10 @@ from kit.suite import load_suite
 
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
-RESERVED_NAMES = ("all", "lab", "open", "records", "releases", "report", "show")  # kit's own commands
+RESERVED_NAMES = (  # kit's own commands
+    "all", "audit", "checkpoint", "diff", "export", "import", "key", "lab", "open", "records", "releases", "report",
+    "reproduce", "show", "verify", "why",
+)  # fmt: skip
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -30,6 +33,8 @@ class Project(msgspec.Struct, frozen=True):
         reports: absolute path of the reports.
         lock: the lock file, relative to the root; may be missing.
         exclude: patterns of files that are no source.
+        trusted_keys: public keys whose signatures count, as `kit key show` prints them.
+        compare: comparators by name of an output, metric or cell, see `kit.compare`.
     """
 
     root: Path
@@ -38,6 +43,8 @@ class Project(msgspec.Struct, frozen=True):
     reports: Path
     lock: str
     exclude: tuple[str, ...]
+    trusted_keys: tuple[str, ...] = ()
+    compare: dict[str, Any] = {}
 
     @property
     def scratch(self) -> Path:
@@ -66,6 +73,8 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reports: str = "reports"
     lock: str = "requirements.lock"
     exclude: tuple[str, ...] = ()
+    trusted_keys: tuple[str, ...] = ()
+    compare: dict[str, Any] = {}
 
 
 def find_project(start: Path) -> Project:
@@ -110,6 +119,8 @@ def _make_project(root: Path, table: dict[str, Any]) -> Project:
         reports=(root / settings.reports).resolve(),
         lock=settings.lock,
         exclude=settings.exclude,
+        trusted_keys=settings.trusted_keys,
+        compare=settings.compare,
     )
 
 

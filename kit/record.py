@@ -152,7 +152,10 @@ class Usage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One execution of one stage. Times are UTC; sizes in bytes; durations in seconds."""
+    """One execution of one stage. Times are UTC; sizes in bytes; durations in seconds.
+
+    `release`: id of the release that a `run` executed. `reproduces`: id of the record that this execution did again.
+    """
 
     format: int = FORMAT
     id: str
@@ -176,6 +179,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     software: Software
     usage: Usage | None = None
     release: str | None = None
+    reproduces: str | None = None
 
     @property
     def succeeded(self) -> bool:
