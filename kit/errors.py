@@ -14,6 +14,7 @@
     ├── PolicyError (PermissionError)      the environment's policy forbids it
     ├── NotFoundError (LookupError)        no such record, release, artifact or object
     ├── IntegrityError (OSError)           bytes are not the bytes that were recorded
+    │   └── NewerFormatError               written by a newer kit than this one
     └── UndecidableError (RuntimeError)    cannot be decided here
 
 `exit_code` is what the command line returns: 1 a stage, check or claim failed, 2 wrong use, 3 cannot be decided here.
@@ -113,6 +114,12 @@ class NotFoundError(KitError, LookupError):
 
 class IntegrityError(KitError, OSError):
     """Bytes are not the bytes that were recorded."""
+
+
+class NewerFormatError(IntegrityError):
+    """Written in a format that is newer than this kit reads: what it says cannot be decided here."""
+
+    exit_code = 3
 
 
 class UndecidableError(KitError, RuntimeError):

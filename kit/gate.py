@@ -29,7 +29,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing that a gate looked at.
 
     Attributes:
-        kind: `code`, `record`, `check`, `metric` or `model`.
+        kind: `code`, `record`, `signature`, `check`, `metric` or `model`.
         subject: the check's artifact, the metric's name, …
         finding: holds, refuses or noted.
         detail: one sentence with what was expected and found.

@@ -11,7 +11,7 @@ import msgspec
 
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult
-from kit.errors import IntegrityError
+from kit.errors import IntegrityError, NewerFormatError
 from kit.files import canonical_json
 from kit.parameter import ResolvedParameter
 
@@ -209,7 +209,7 @@ def decode_record(data: bytes, where: str) -> Record:
     try:
         declared = msgspec.json.decode(data)
         if isinstance(declared, dict) and isinstance(declared.get("format"), int) and declared["format"] > FORMAT:
-            raise IntegrityError(
+            raise NewerFormatError(
                 f"{where}: record format {declared['format']} is newer than this kit reads ({FORMAT}); update kit"
             )
         record = msgspec.convert(declared, Record)

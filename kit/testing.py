@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from kit.archive import Archive, open_archive
+from kit.archive import VERDICT, Archive, open_archive
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult, ExpectationResult, Finding, Severity
 from kit.engine.values import Event, Job, Outcome, Progress
@@ -25,11 +25,13 @@ from kit.environment import Environment
 from kit.errors import GateRefusedError
 from kit.execute import Workbench
 from kit.files import Clock, sha256_bytes, sha256_file
-from kit.gate import Manifest, Verdict
+from kit.gate import Manifest, Release, Verdict
 from kit.project import Project, find_project
 from kit.provenance import current_process
 from kit.record import CellOutcome, CellStatus, Code, Failure, Machine, Record, Software, Status, new_record_id
 from kit.redaction import Redactor
+from kit.signing import SigningKey
+from kit.statement import describe_verdict
 from kit.workspace import CONTEXT_VARIABLE, Context, read_context, write_fact
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -219,9 +221,11 @@ def commit_all(project: Project) -> str:
     return done.stdout.decode().strip()
 
 
-def make_workbench(project: Project, engine: Any = None, clock: Clock | None = None) -> Workbench:
-    """A workbench on the project's own archive."""
-    archive = open_archive(project.archive, project.name)
+def make_workbench(
+    project: Project, engine: Any = None, clock: Clock | None = None, key: SigningKey | None = None
+) -> Workbench:
+    """A workbench on the project's own archive; with a key it signs."""
+    archive = open_archive(project.archive, project.name, key)
     return Workbench(project, archive, engine or FakeEngine(), clock or FakeClock())
 
 
@@ -288,6 +292,21 @@ def seal_record(archive: Archive, record: Record, files: Mapping[str, bytes] | N
     started = msgspec.structs.replace(record, status=Status.STARTED, ended=None)
     archive.open_record(started, {}).close(record, dict(files or {}))
     return record
+
+
+def seal_release(archive: Archive, manifest: Manifest, time: datetime = START) -> Release:
+    """Put a record that cut a release into an archive, and number the release."""
+    record = make_record(stage="release", environment=manifest.environment)
+    verdict = describe_verdict(manifest.verdict, record.id, manifest.sha256)
+    seal_record(archive, record, {VERDICT: archive.state(verdict).encode()})
+    return archive.add_release(manifest.environment, record, time)
+
+
+def make_key(name: str = "ana@laptop") -> SigningKey:
+    """A new key that is kept nowhere."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return SigningKey(Ed25519PrivateKey.generate(), name)
 
 
 def read_from(record: Record, artifact: Artifact) -> InputArtifact:

@@ -1,20 +1,24 @@
 """Records, objects and releases in a folder: made once, never rewritten."""
 
+import socket
 import stat
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from kit.archive import Archive, Objects, open_archive
+from kit.archive import OPEN, STARTED, STATEMENT, VERDICT, Archive, Objects, open_archive
 from kit.artifact import Artifact
 from kit.environment import Environment
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.files import sha256_bytes
 from kit.gate import Manifest, Verdict
-from kit.record import Process, Record, Status
-from kit.testing import START, make_manifest, make_record, seal_record
+from kit.ledger import Kind
+from kit.record import Machine, Process, Record, Status
+from kit.statement import describe_verdict
+from kit.testing import START, make_manifest, make_record, seal_record, seal_release
 
 
 @pytest.fixture
@@ -24,6 +28,10 @@ def archive(tmp_path: Path) -> Archive:
 
 def started(record: Record, **changes: object) -> Record:
     return msgspec.structs.replace(record, status=Status.STARTED, ended=None, **changes)
+
+
+def here() -> Machine:
+    return msgspec.structs.replace(make_record().machine, host=socket.gethostname())
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
@@ -42,7 +50,14 @@ def test_sealed_record_reads_as_it_was_closed_and_its_files_are_read_only(archiv
     opened.close(record, {"checks/a.csv.json": b"{}"})
     folder = archive.record_folder(record.id)
     assert archive.read_record(record.id) == record
-    assert set(files_below(folder)) == {"record.json", "source.ipynb", "log.txt", "checks/a.csv.json"}
+    assert set(files_below(folder)) == {
+        "record.json",
+        "started.json",
+        "statement.dsse.json",
+        "source.ipynb",
+        "log.txt",
+        "checks/a.csv.json",
+    }
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o444}
     assert [path.name for path in archive.records_folder.iterdir()] == [record.id]
 
@@ -198,7 +213,7 @@ def test_two_writers_releasing_at_once_get_two_numbers(archive: Archive) -> None
 
     def release() -> None:
         barrier.wait()
-        found.append(Archive(archive.folder).add_release("dev", "r", manifest(), START, "me").id)
+        found.append(seal_release(Archive(archive.folder), manifest()).id)
 
     threads = [threading.Thread(target=release) for _ in range(8)]
     for thread in threads:
@@ -233,25 +248,68 @@ def test_two_writers_opening_a_new_archive_at_once_both_get_it(tmp_path: Path) -
 
 def test_manifest_must_be_in_the_objects(archive: Archive) -> None:
     with pytest.raises(IntegrityError, match=r"release\.json"):
-        archive.add_release("dev", "r", manifest(), START, "me")
+        seal_release(archive, manifest())
     assert archive.list_releases() == []
 
 
-def test_changed_release_is_named(archive: Archive) -> None:
+def test_release_whose_verdict_is_not_the_one_in_the_ledger_is_named(archive: Archive) -> None:
     archive.objects.put_bytes(manifest().encode())
-    release = archive.add_release("dev", "r", manifest(), START, "me")
-    file = archive.releases_folder / "dev-1.json"
-    file.rename(archive.releases_folder / "dev-2.json")
-    with pytest.raises(IntegrityError, match=r"dev-2\.json names itself 'dev-1'"):
+    release = seal_release(archive, manifest())
+    verdict = archive.record_folder(release.record) / VERDICT
+    data = verdict.read_bytes()
+    verdict.chmod(0o644)
+    other = describe_verdict(manifest().verdict, "other", manifest().sha256)
+    verdict.write_bytes(archive.state(other).encode())
+    with pytest.raises(IntegrityError, match=r"release dev-1.*not the one that the ledger names"):
         archive.list_releases()
-    (archive.releases_folder / "dev-2.json").rename(file)
+    verdict.write_bytes(data)
     assert archive.find_release("dev-1") == release
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 2}'])
+def test_execution_is_announced_before_it_is_opened_and_ended_before_it_is_named(archive: Archive) -> None:
+    record = make_record()
+    opened = archive.open_record(started(record), {})
+    (start,) = archive.ledger.read_entries()
+    assert (start.kind, start.record) == (Kind.START, record.id)
+    assert start.sha256 == sha256_bytes((opened.folder / STARTED).read_bytes())
+    opened.close(record, {})
+    _, end = archive.ledger.read_entries()
+    statement = (archive.record_folder(record.id) / STATEMENT).read_bytes()
+    assert (end.kind, end.record, end.sha256) == (Kind.END, record.id, sha256_bytes(statement))
+
+
+def test_record_that_was_ended_but_not_named_when_its_process_died_is_closed_by_the_next_reader(
+    archive: Archive,
+) -> None:
+    record = make_record(process=Process(1, "gone", "gone"), machine=here())
+    seal_record(archive, record)
+    folder = archive.record_folder(record.id)
+    folder.rename(folder.with_name(f"{record.id}{OPEN}"))
+    assert archive.read_record(record.id) == record
+    assert folder.is_dir()
+
+
+def test_record_without_an_end_in_the_ledger_is_lost_whatever_its_files_say(archive: Archive) -> None:
+    record = make_record(process=Process(1, "gone", "gone"), machine=here())
+    seal_record(archive, record)
+    folder = archive.record_folder(record.id)
+    folder.rename(folder.with_name(f"{record.id}{OPEN}"))
+    archive.ledger.path(2).unlink()
+    assert archive.read_record(record.id).status is Status.LOST
+
+
+def test_record_that_did_another_again_is_never_the_newest(archive: Archive) -> None:
+    first = seal_record(archive, make_record())
+    seal_record(archive, make_record(started=START + timedelta(hours=1), reproduces=first.id))
+    newest = archive.newest(lambda _: True)
+    assert newest is not None
+    assert newest.id == first.id
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": 2}', b'{"format": 1, "name": "x"}', b'{"format": 3}'])
 def test_archive_of_another_format_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "archive.json").write_bytes(content)
-    with pytest.raises(IntegrityError, match="archive format"):
+    with pytest.raises(IntegrityError, match=r"archive (of )?format"):
         open_archive(tmp_path, "x")
 
 

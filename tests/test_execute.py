@@ -82,7 +82,9 @@ def test_success_is_recorded_whole_and_no_file_of_the_user_is_touched(tmp_path: 
     assert trained.usage is not None
     assert trained.wall_s == trained.usage.wall_s == 1.0
     names = set(files_below(workbench.archive.record_folder(trained.id)))
-    assert names == {"record.json", "source.ipynb", "executed.ipynb", "requirements.txt"}
+    assert names == {
+        "record.json", "started.json", "statement.dsse.json", "source.ipynb", "executed.ipynb", "requirements.txt"
+    }  # fmt: skip
     assert read_notebook_of(trained, workbench.archive)["metadata"]["kit"]["record"] == trained.id
 
 

@@ -1,6 +1,28 @@
-"""The archive: records, objects and releases in a folder. Nothing in it is ever rewritten."""
+"""The archive: records, objects and the ledger in a folder. Nothing in it is ever rewritten."""
 
-from kit.archive.archive import Archive, OpenRecord, open_archive
+from kit.archive.archive import (
+    OPEN,
+    RELEASE_FILE,
+    STARTED,
+    STATEMENT,
+    VERDICT,
+    Archive,
+    OpenRecord,
+    open_archive,
+)
+from kit.archive.marker import MARKER, read_origin
 from kit.archive.objects import Objects
 
-__all__ = ["Archive", "Objects", "OpenRecord", "open_archive"]
+__all__ = [
+    "MARKER",
+    "OPEN",
+    "RELEASE_FILE",
+    "STARTED",
+    "STATEMENT",
+    "VERDICT",
+    "Archive",
+    "Objects",
+    "OpenRecord",
+    "open_archive",
+    "read_origin",
+]

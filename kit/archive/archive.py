@@ -1,34 +1,43 @@
-"""Records and releases in an archive's folder."""
+"""Records and releases in an archive's folder, and the ledger that tells of them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
+from kit.archive.marker import make_marker, read_origin
 from kit.archive.objects import Objects
 from kit.errors import IntegrityError, NotFoundError, UsageError
-from kit.files import canonical_json, create_exclusive, remove_tree, sync_file, sync_folder
+from kit.files import create_exclusive, remove_tree, sha256_bytes, sha256_file, sync_file, sync_folder
 from kit.gate import Manifest, Release, decode_manifest
+from kit.ledger import Entry, Kind, Ledger, release_number
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
+from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
+from kit.statement import Statement, describe_execution, subjects_of
 
-FORMAT = 1
-_OPEN = ".open"
+OPEN = ".open"
+STATEMENT = "statement.dsse.json"
+VERDICT = "verdict.dsse.json"
+STARTED = "started.json"
+RELEASE_FILE = "release.json"
 _SECONDS = len("20260301T093000Z")
 
 
 class OpenRecord:
     """A record that is being written: `records/<id>.open/` until `close` renames it to `records/<id>/`."""
 
-    def __init__(self, folder: Path, started: Record) -> None:
-        self.folder, self.started = folder, started
+    def __init__(self, archive: Archive, folder: Path, started: Record) -> None:
+        self.folder, self.started, self._archive = folder, started, archive
 
     def close(self, record: Record, files: dict[str, bytes]) -> None:
-        """Seal the record: all its files durable and read-only, then one rename. Possible once.
+        """Seal the record: all its files durable and read-only, stated, entered in the ledger, then one rename. Possible once.
 
         Args:
             record: closed, with the id that was opened.
@@ -40,55 +49,80 @@ class OpenRecord:
             raise UsageError(f"record {record.id} was closed already; a record is closed once")
         for name, data in {**files, "record.json": record.encode()}.items():
             create_exclusive(self.folder / name, data)
-        for leftover in ("started.json", "journal.jsonl"):
-            (self.folder / leftover).unlink(missing_ok=True)
+        (self.folder / "journal.jsonl").unlink(missing_ok=True)
+        digests = {}
         for path in self.folder.rglob("*"):
             if path.is_file():
                 path.chmod(0o444)
                 sync_file(path)
+                digests[path.relative_to(self.folder).as_posix()] = sha256_file(path)
+        envelope = self._archive.state(describe_execution(record, digests))
+        create_exclusive(self.folder / STATEMENT, envelope.encode())
         sync_folder(self.folder)
+        self._archive.enter(Kind.END, record, sha256_bytes(envelope.encode()), record.ended or self.started.started)
         os.rename(self.folder, self.folder.with_name(record.id))  # noqa: PTH104 - fails on a non-empty target
         sync_folder(self.folder.parent)
 
 
 class Archive:
-    """A folder with `records/`, `objects/` and `releases/`. Many may write at once; nobody locks."""
+    """A folder with `records/`, `objects/`, `ledger/` and `checkpoints/`. Many may write at once; nobody locks.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Attributes:
+        origin: names the archive's ledger among all others.
+        key: signs what is stated; None leaves it unsigned.
+        unreadable: what the last listing of records had to leave out, and why.
+    """
+
+    def __init__(self, folder: Path, origin: str = "", key: SigningKey | None = None) -> None:
+        self.folder, self.origin, self.key = folder, origin, key
         self.records_folder = folder / "records"
-        self.releases_folder = folder / "releases"
         self.objects = Objects(folder / "objects")
+        self.ledger = Ledger(folder)
         self.unreadable: list[str] = []
 
+    def state(self, statement: Statement) -> Envelope:
+        """A statement in an envelope, signed if this archive is opened with a key."""
+        return make_envelope(statement, self.key)
+
+    def enter(self, kind: Kind, record: Record, sha256: str, time: datetime, environment: str = "") -> Entry:
+        """Tell the ledger what happened to a record, in the name of who executed it."""
+        who = f"{record.machine.user}@{record.machine.host}"
+        return self.ledger.append(kind, record.id, sha256, who, time, environment)
+
     def open_record(self, started: Record, files: dict[str, bytes]) -> OpenRecord:
-        """Open a record before its kernel starts, with the files that are known already."""
-        folder = self.records_folder / f"{started.id}{_OPEN}"
+        """Announce an execution in the ledger and open its record, before its kernel starts.
+
+        Args:
+            started: what is known of it.
+            files: those of its files that are known already.
+        """
+        folder = self.records_folder / f"{started.id}{OPEN}"
         making = self.records_folder / f".{started.id}.tmp"  # no one reads it before it is whole
         if (self.records_folder / started.id).exists():
             raise FileExistsError(f"there is a record {started.id} already")
         making.mkdir(parents=True)
         try:
-            for name, data in {**files, "started.json": started.encode()}.items():
+            for name, data in {**files, STARTED: started.encode()}.items():
                 create_exclusive(making / name, data)
+            self.enter(Kind.START, started, sha256_bytes(started.encode()), started.started)
             os.rename(making, folder)  # noqa: PTH104 - fails on a non-empty target
         except BaseException:
             remove_tree(making)
             raise
         sync_folder(self.records_folder)
-        return OpenRecord(folder, started)
+        return OpenRecord(self, folder, started)
 
     def record_folder(self, record_id: str) -> Path:
         """Where a record's files lie, closed or still open."""
         closed = self.records_folder / record_id
-        return closed if closed.is_dir() else self.records_folder / f"{record_id}{_OPEN}"
+        return closed if closed.is_dir() else self.records_folder / f"{record_id}{OPEN}"
 
     def list_ids(self) -> list[str]:
         """Ids of all records, open ones too, oldest first."""
         if not self.records_folder.is_dir():
             return []
         names = (path.name for path in self.records_folder.iterdir())
-        return sorted({name.removesuffix(_OPEN) for name in names if not name.startswith(".")})
+        return sorted({name.removesuffix(OPEN) for name in names if not name.startswith(".")})
 
     def read_record(self, record_id: str) -> Record:
         """A record; one that was never closed reads `started` while its process lives, then `lost`.
@@ -98,7 +132,7 @@ class Archive:
             IntegrityError: it cannot be read.
         """
         closed = self.records_folder / record_id
-        opened = self.records_folder / f"{record_id}{_OPEN}"
+        opened = self.records_folder / f"{record_id}{OPEN}"
         where = f"record {record_id}"
         # In this order, and the first again at the end: a record may be sealed and renamed between two looks.
         for path in (closed / "record.json", opened / "started.json", opened / "record.json", closed / "record.json"):
@@ -114,8 +148,32 @@ class Archive:
                 return record
             # Not sealed, so no end holds yet, whatever its files say already.
             alive = is_alive(record.process, record.machine.host)
+            if not alive and self._finish(record_id):
+                return self.read_record(record_id)
             return msgspec.structs.replace(record, status=Status.STARTED if alive else Status.LOST)
         raise NotFoundError(f"{where} is not in {self.folder}, or has no record.json")
+
+    def _finish(self, record_id: str) -> bool:
+        """Give a record its final name if its end is in the ledger and its process died just before doing so."""
+        opened = self.records_folder / f"{record_id}{OPEN}"
+        with contextlib.suppress(OSError):
+            sha256 = sha256_bytes((opened / STATEMENT).read_bytes())
+            entries = (entry for entry in self.ledger.read_back() if entry.record == record_id)
+            if any(entry.kind is Kind.END and entry.sha256 == sha256 for entry in entries):
+                os.rename(opened, self.records_folder / record_id)  # noqa: PTH104 - fails on a non-empty target
+        return (self.records_folder / record_id).is_dir()
+
+    def read_envelope(self, record_id: str, name: str = STATEMENT) -> Envelope:
+        """What was stated about a record; it may be unsigned.
+
+        Raises:
+            NotFoundError: it has no such file.
+            IntegrityError: it cannot be read.
+        """
+        path = self.record_folder(record_id) / name
+        if not path.is_file():
+            raise NotFoundError(f"record {record_id} has no {name}")
+        return decode_envelope(path.read_bytes(), f"record {record_id}, {name}")
 
     def records(self) -> Iterator[Record]:
         """All readable records, newest first; what cannot be read is named in `unreadable`."""
@@ -142,38 +200,29 @@ class Archive:
         return self.read_record(found[0])
 
     def newest(self, accept: Callable[[Record], bool]) -> Record | None:
-        """The newest record that is accepted."""
+        """The newest record that is accepted. Never one that only did another again: it is proof, not a result."""
         best: Record | None = None
         for record in self.records():
             if best and record.id[:_SECONDS] != best.id[:_SECONDS]:
                 break  # ids are in order to the second; within one the records' own times decide
-            if accept(record) and (best is None or record.started > best.started):
+            if record.reproduces is None and accept(record) and (best is None or record.started > best.started):
                 best = record
         return best
 
-    def add_release(self, environment: str, record: str, manifest: Manifest, time: datetime, who: str) -> Release:
-        """Number a release; two at once get two numbers. The manifest must be in the objects already.
+    def add_release(self, environment: str, record: Record, time: datetime) -> Release:
+        """Number the release that a succeeded record cut; two at once get two numbers.
 
         Raises:
-            IntegrityError: the manifest is not in the archive.
+            NotFoundError: the record has no verdict.
+            IntegrityError: its manifest is not in the archive.
         """
-        if not self.objects.has(manifest.sha256):
-            raise IntegrityError(f"release.json {manifest.sha256[:12]}… is not in the archive's objects")
-        taken = [release.number for release in self.list_releases(environment)]
-        number = max(taken, default=0) + 1
-        while True:
-            release = Release(
-                id=f"{environment}-{number}",
-                environment=environment,
-                number=number,
-                time=time,
-                who=who,
-                record=record,
-                manifest_sha256=manifest.sha256,
+        envelope = self.read_envelope(record.id, VERDICT)
+        manifest_sha256 = subjects_of(envelope.read_statement(f"record {record.id}, {VERDICT}")).get(RELEASE_FILE, "")
+        if not manifest_sha256 or not self.objects.has(manifest_sha256):
+            raise IntegrityError(
+                f"{RELEASE_FILE} {manifest_sha256[:12]}… of {record.id} is not in the archive's objects"
             )
-            if create_exclusive(self.releases_folder / f"{release.id}.json", release.encode()):
-                return release
-            number += 1
+        return self._release_of(self.enter(Kind.RELEASE, record, sha256_bytes(envelope.encode()), time, environment))
 
     def list_releases(self, environment: str | None = None) -> list[Release]:
         """Releases of one environment or of all, oldest first.
@@ -181,51 +230,51 @@ class Archive:
         Raises:
             IntegrityError: one cannot be read.
         """
-        found = [_read_release(path) for path in self.releases_folder.glob("[!.]*.json")]
-        chosen = [release for release in found if environment in (None, release.environment)]
-        return sorted(chosen, key=lambda release: (release.environment, release.number))
+        entries = (entry for entry in self.ledger.read_entries() if entry.kind is Kind.RELEASE)
+        found = [
+            self._release_of(entry) for entry in entries if environment is None or release_number(entry, environment)
+        ]
+        return sorted(found, key=lambda release: (release.environment, release.number))
 
     def live_release(self, environment: str) -> Release | None:
         """What is live in an environment: its newest release."""
-        releases = self.list_releases(environment)
-        return releases[-1] if releases else None
+        entry = next((entry for entry in self.ledger.read_back() if release_number(entry, environment)), None)
+        return self._release_of(entry) if entry else None
 
     def find_release(self, release_id: str) -> Release | None:
         """The release of exactly that id, if there is one."""
-        return next((release for release in self.list_releases() if release.id == release_id), None)
+        if not re.fullmatch(r".+-[1-9][0-9]*", release_id):
+            return None
+        entry = next((entry for entry in self.ledger.read_back() if entry.release == release_id), None)
+        return self._release_of(entry) if entry else None
+
+    def _release_of(self, entry: Entry) -> Release:
+        envelope = self.read_envelope(entry.record, VERDICT)
+        where = f"release {entry.release}, {VERDICT}"
+        manifest_sha256 = subjects_of(envelope.read_statement(where)).get(RELEASE_FILE, "")
+        if sha256_bytes(envelope.encode()) != entry.sha256 or not manifest_sha256:
+            raise IntegrityError(f"{where}: it is not the one that the ledger names (entry {entry.seq})")
+        environment, _, number = entry.release.rpartition("-")
+        return Release(
+            id=entry.release,
+            environment=environment,
+            number=int(number),
+            time=entry.time,
+            who=entry.who,
+            record=entry.record,
+            manifest_sha256=manifest_sha256,
+        )
 
     def read_manifest(self, release: Release) -> Manifest:
         """A release's manifest, verified against its digest."""
         return decode_manifest(self.objects.read(release.manifest_sha256), f"release {release.id}")
 
 
-def open_archive(folder: Path, name: str) -> Archive:
+def open_archive(folder: Path, name: str, key: SigningKey | None = None) -> Archive:
     """The archive in a folder, made if there is none.
 
     Raises:
-        IntegrityError: the folder holds an archive of a newer format, or other things.
+        IntegrityError: the folder holds an archive of another format, or other things.
     """
-    marker = folder / "archive.json"
-    # Looked at before the marker: another process may be making the same archive just now.
-    others = [path.name for path in folder.iterdir() if path.name[:1] != "."] if folder.is_dir() else []
-    if not marker.is_file():
-        if others:
-            raise IntegrityError(f"{folder} is not empty and has no archive.json: choose another folder in [tool.kit]")
-        create_exclusive(marker, canonical_json({"format": FORMAT, "name": name}))
-    try:
-        content = msgspec.json.decode(marker.read_bytes())
-    except msgspec.DecodeError as error:
-        raise IntegrityError(f"{marker}: expected archive format {FORMAT}, found no JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise IntegrityError(f"{marker}: expected archive format {FORMAT}, found {content}; update kit")
-    return Archive(folder)
-
-
-def _read_release(path: Path) -> Release:
-    try:
-        release = msgspec.json.decode(path.read_bytes(), type=Release)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise IntegrityError(f"releases/{path.name} cannot be read: {error}") from error
-    if release.id != path.stem or release.id != f"{release.environment}-{release.number}":
-        raise IntegrityError(f"releases/{path.name} names itself {release.id!r}")
-    return release
+    make_marker(folder, name)
+    return Archive(folder, read_origin(folder), key)

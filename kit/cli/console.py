@@ -47,9 +47,10 @@ def open_workbench() -> Workbench:
     from kit.archive import open_archive
     from kit.execute import Workbench
     from kit.project import find_project
+    from kit.signing import find_signing_key
 
     project = find_project(Path.cwd())
-    archive = open_archive(project.archive, project.name)
+    archive = open_archive(project.archive, project.name, find_signing_key())
     return Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
 
 

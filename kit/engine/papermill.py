@@ -22,6 +22,7 @@ from kit.engine.values import Job, Outcome, Progress
 from kit.errors import NotebookError, ParameterError
 from kit.record import CellOutcome, CellStatus, Failure, Status
 from kit.redaction import Redactor
+from kit.signing import KEY_VARIABLE
 
 ENGINE_NAME = "kit"
 INJECTED_ID = "injected-parameters"
@@ -111,7 +112,8 @@ class _Execution:
         from kit.engine.kernel import Kernel
 
         journal.write_header(self._notebook)
-        variables = {**os.environ, **self._job.variables, "PYTHONHASHSEED": "0"}
+        inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+        variables = {**inherited, **self._job.variables, "PYTHONHASHSEED": "0"}
         try:
             kernel = Kernel(self._job.folder, variables, self._interruption.wake_fd, self._job.output_budget_bytes)
         except (OSError, RuntimeError) as error:

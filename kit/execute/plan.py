@@ -12,11 +12,13 @@ from kit.engine.values import Job, Outcome, Progress
 from kit.environment import Environment, require_known_parameters
 from kit.errors import NotFoundError, PolicyError, UnknownNameError
 from kit.execute.inputs import ResolvedInput, resolve_inputs
-from kit.files import Clock, sha256_bytes, utc_now
+from kit.execute.signed import require_signed
+from kit.files import Clock, canonical_json, sha256_bytes, utc_now
 from kit.graph import BUILD, Graph, Stage, require_bound
 from kit.parameter import ResolvedParameter, parse_text, resolve_parameters
 from kit.project import Project
 from kit.record import Code, Record
+from kit.signing import PublicKey, parse_public_key
 from kit.workspace import GateContext, ReleaseContext
 
 BUNDLE = "bundle.zip"
@@ -40,6 +42,12 @@ class Workbench:
     notify: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str, Progress], None] = lambda _stage, _progress: None
 
+    @property
+    def trusted_keys(self) -> tuple[PublicKey, ...]:
+        """The keys whose signatures count here: the project's, and the one that this archive signs with."""
+        own = (self.archive.key.public,) if self.archive.key else ()
+        return (*map(parse_public_key, self.project.trusted_keys), *own)
+
 
 @dataclass(frozen=True)
 class Order:
@@ -62,7 +70,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be executed, down to the digest. Nothing of it is decided later."""
+    """What will be executed, down to the digest. Nothing of it is decided later.
+
+    `reproduces` is the id of the record that is executed again, if it is one.
+    """
 
     stage: Stage
     environment: Environment
@@ -73,6 +84,7 @@ class Plan:
     timeout_s: float
     gate: GateContext | None = None
     release: ReleaseContext | None = None
+    reproduces: str | None = None
 
     @property
     def values(self) -> dict[str, Any]:
@@ -89,7 +101,6 @@ def plan_stage(workbench: Workbench, order: Order) -> Plan:
         NotFoundError: an input or a build is missing.
     """
     environment = workbench.project.read_environment(order.environment)
-    require_policy(environment)
     bundle, build = _choose_bundle(workbench, environment, order.stage)
     graph = bundle.read_graph()
     stage = graph.stage(order.stage)
@@ -111,7 +122,14 @@ def finish_plan(
     gate: GateContext | None = None,
     release: ReleaseContext | None = None,
 ) -> Plan:
-    """Put the decided parts together and keep the bundle in the archive."""
+    """Put the decided parts together, and keep the bundle and the effective configuration in the archive.
+
+    Raises:
+        PolicyError: the environment demands signed work, and there is no key, or what goes in is not signed.
+    """
+    records = [build or "", *(each.record for each in inputs)]
+    require_signed(workbench.archive, environment, records, workbench.trusted_keys)
+    workbench.archive.objects.put_bytes(canonical_json(environment.configuration))
     code = Code(
         bundle_sha256=workbench.archive.objects.put_bytes(bundle.data),
         notebook=stage.notebook,
@@ -136,19 +154,6 @@ def choose_parameters(
             raise UnknownNameError(f"stage {stage.name!r}: parameter", name, declared, where)
     values = {name: parse_text(declared[name], text) for name, text in texts.items()}
     return resolve_parameters(stage.parameters, environment.parameters_for(stage, graph), values, where)
-
-
-def require_policy(environment: Environment) -> None:
-    """Refuse what an environment asks for and this kit cannot keep.
-
-    Raises:
-        PolicyError: signatures are demanded.
-    """
-    if environment.policy.signed:
-        raise PolicyError(
-            f"environments/{environment.name}.toml demands signed work (policy.signed), which this version of kit "
-            f"cannot make: set it to false"
-        )
 
 
 def _choose_bundle(workbench: Workbench, environment: Environment, stage: str) -> tuple[Bundle, str | None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from kit.archive import OpenRecord
+from kit.archive import VERDICT, OpenRecord
 from kit.archive.objects import hash_artifact
 from kit.artifact import InputArtifact
 from kit.bundle import unpack_bundle
@@ -26,6 +26,7 @@ from kit.provenance import current_process, describe_machine, describe_software,
 from kit.record import Failure, Record, Status, Usage, new_record_id
 from kit.redaction import Redactor
 from kit.scraps import read_scraps
+from kit.statement import describe_verdict
 from kit.workspace import CONTEXT_VARIABLE, Context, Workspace, create_workspace, remove_abandoned
 
 MIN_SECRET_LENGTH = 4
@@ -64,7 +65,7 @@ def execute_plan(workbench: Workbench, plan: Plan) -> Record:
         closed = _close(workbench, started, outcome, Status.FAILED, Failure(type(error).__name__, str(error)))
     finally:
         remove_tree(workspace.folder)
-    return _seal(opened, _redact(closed, redactor), outcome)
+    return _seal(workbench, plan, opened, _redact(closed, redactor), outcome)
 
 
 def absolute_references(references: Mapping[str, SecretReference], root: Path) -> dict[str, SecretReference]:
@@ -123,6 +124,7 @@ def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Rec
         machine=describe_machine(),
         software=describe_software(lock),
         release=plan.release.id if plan.release else None,
+        reproduces=plan.reproduces,
     )
     return _redact(record, redactor)
 
@@ -161,7 +163,8 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
 
 def _work_key(plan: Plan) -> str:
     """Same code, parameters and inputs give the same scratch folder."""
-    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, [each.artifact.sha256 for each in plan.inputs]]
+    inputs = [each.artifact.sha256 for each in plan.inputs]
+    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, inputs, plan.reproduces]
     return sha256_bytes(canonical_json(work))[:24]
 
 
@@ -252,8 +255,12 @@ def _redact(record: Record, redactor: Redactor) -> Record:
     )
 
 
-def _seal(opened: OpenRecord, record: Record, outcome: Outcome | None) -> Record:
+def _seal(workbench: Workbench, plan: Plan, opened: OpenRecord, record: Record, outcome: Outcome | None) -> Record:
     files = {f"checks/{check.artifact}.json": canonical_json(msgspec.to_builtins(check)) for check in record.checks}
+    if plan.gate:
+        admitted = plan.gate.manifest.sha256 if record.succeeded and plan.gate.manifest else None
+        verdict = describe_verdict(plan.gate.verdict, record.id, admitted)
+        files[VERDICT] = workbench.archive.state(verdict).encode()
     if outcome:
         notebook = {
             **outcome.notebook,

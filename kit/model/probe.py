@@ -15,6 +15,7 @@ import msgspec
 
 from kit.errors import IntegrityError
 from kit.model.golden import Golden, read_golden
+from kit.signing import KEY_VARIABLE
 
 TIMEOUT_S = 300.0
 
@@ -78,7 +79,8 @@ def _run_probe(folder: Path, golden: Path, scratch: Path, timeout_s: float) -> P
     answer, log = scratch / "result.json", scratch / "log.txt"
     # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
     command = [sys.executable, "-P", "-m", "kit.model", str(folder), str(golden), str(answer)]
-    variables = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     try:
         with log.open("wb") as output:
             done = subprocess.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from kit.check import CheckResult
 from kit.environment import Environment
 from kit.errors import IntegrityError, KitError
 from kit.execute.plan import BUNDLE
+from kit.execute.signed import find_unsigned
 from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict, judge_metric
 from kit.graph import BUILD
 from kit.record import Record
+from kit.signing import PublicKey
 
 
 class ProbeOutcome(msgspec.Struct, frozen=True):
@@ -33,18 +35,37 @@ Probe = Callable[[Path, Path], ProbeOutcome]
 
 
 def judge_candidate(
-    archive: Archive, environment: Environment, training: Record, bundle: Bundle, probe: Probe
+    archive: Archive,
+    environment: Environment,
+    training: Record,
+    bundle: Bundle,
+    probe: Probe,
+    keys: Sequence[PublicKey] = (),
 ) -> Verdict:
-    """Decide on a release: a training record's model with the bundle that trained it, for one environment."""
+    """Decide on a release: a training record's model with the bundle that trained it, for one environment.
+
+    Args:
+        archive: holds all that is looked at.
+        environment: its limits and policy decide.
+        training: the record that made the model.
+        bundle: the sources that trained it.
+        probe: loads and queries the model.
+        keys: whose signatures count where the policy demands signed work.
+    """
     subjects = {artifact.name: artifact.sha256 for artifact in training.outputs} | {BUNDLE: training.code.bundle_sha256}
-    evidence = tuple(collect_evidence(archive, environment, training, bundle, probe))
+    evidence = tuple(collect_evidence(archive, environment, training, bundle, probe, keys))
     return Verdict(environment.name, environment.sha256, subjects, evidence)
 
 
 def collect_evidence(
-    archive: Archive, environment: Environment, training: Record, bundle: Bundle, probe: Probe
+    archive: Archive,
+    environment: Environment,
+    training: Record,
+    bundle: Bundle,
+    probe: Probe,
+    keys: Sequence[PublicKey] = (),
 ) -> Iterator[Evidence]:
-    """Everything that the gate looks at, in the order code, lineage, checks, metrics, model."""
+    """Everything that the gate looks at, in the order code, lineage, signatures, checks, metrics, model."""
     yield from _judge_code(archive, environment, training)
     try:
         lineage = read_lineage(archive, training)
@@ -52,6 +73,8 @@ def collect_evidence(
         yield Evidence("record", training.id, Finding.REFUSES, f"its lineage cannot be read: {error}")
         return
     yield from _judge_lineage(lineage, environment)
+    if environment.policy.signed:
+        yield from (_judge_signature(archive, record, keys) for record in lineage)
     yield from _judge_checks(environment, lineage, bundle)
     yield from _judge_metrics(archive, environment, training)
     yield _judge_model(archive, environment, training, probe)
@@ -114,6 +137,15 @@ def _judge_lineage(lineage: list[Record], environment: Environment) -> Iterator[
             problem = problem or f"input {', '.join(changed)} changed while it ran"
         detail = problem or "succeeded, inputs unchanged"
         yield Evidence("record", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
+
+
+def _judge_signature(archive: Archive, record: Record, keys: Sequence[PublicKey]) -> Evidence:
+    try:
+        problem = find_unsigned(archive, record.id, keys)
+    except (KitError, OSError) as error:
+        problem = f"its statement cannot be read: {error}"
+    detail = problem or "signed by a trusted key"
+    return Evidence("signature", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
 
 
 def _judge_checks(environment: Environment, lineage: list[Record], bundle: Bundle) -> Iterator[Evidence]:

@@ -6,21 +6,20 @@ from pathlib import Path
 
 import msgspec
 
-from kit.archive import Archive
+from kit.archive import RELEASE_FILE, Archive
 from kit.artifact import Artifact, media_type_of
 from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
 from kit.errors import NotFoundError, PolicyError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan, resolve_inputs
 from kit.execute.inputs import from_record, newest_success
-from kit.execute.plan import BUNDLE, bundle_of, choose_parameters, require_policy
+from kit.execute.plan import BUNDLE, bundle_of, choose_parameters
+from kit.execute.signed import require_signed
 from kit.gate import Manifest, Release
 from kit.graph import RELEASE, RUN, Graph, Stage, require_bound
 from kit.record import Record
 from kit.release.evidence import Probe, ProbeOutcome, judge_candidate
 from kit.workspace import GateContext, ReleaseContext
-
-RELEASE_FILE = "release.json"
 
 
 def probe_model(model: Path, golden: Path) -> ProbeOutcome:
@@ -41,7 +40,6 @@ def plan_release(workbench: Workbench, order: Order, probe: Probe = probe_model)
         PolicyError: the environment takes no releases.
     """
     environment = workbench.project.read_environment(order.environment)
-    require_policy(environment)
     if environment.release is None:
         raise PolicyError(
             f"environment {environment.name!r} takes no releases: give environments/{environment.name}.toml a table "
@@ -53,7 +51,7 @@ def plan_release(workbench: Workbench, order: Order, probe: Probe = probe_model)
     stage = graph.stage(RELEASE)
     inputs = tuple(_release_input(workbench.archive, name, training) for name in stage.inputs)
     workbench.notify(f"gate of {environment.name}: judging {training.id}")
-    verdict = judge_candidate(workbench.archive, environment, training, bundle, probe)
+    verdict = judge_candidate(workbench.archive, environment, training, bundle, probe, workbench.trusted_keys)
     manifest = Manifest(
         environment=environment.name,
         bundle_sha256=training.code.bundle_sha256,
@@ -80,11 +78,7 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
     record = execute_plan(workbench, plan)
     if not record.succeeded or plan.gate is None or plan.gate.manifest is None:
         return record, None
-    who = f"{record.machine.user}@{record.machine.host}"
-    release = workbench.archive.add_release(
-        plan.environment.name, record.id, plan.gate.manifest, workbench.clock(), who
-    )
-    return record, release
+    return record, workbench.archive.add_release(plan.environment.name, record, workbench.clock())
 
 
 def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
@@ -98,6 +92,7 @@ def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
     manifest = workbench.archive.read_manifest(release)
     environment = decode_environment(manifest.configuration, f"release {release.id}")
     _require_no_drift(workbench, environment, release)
+    require_signed(workbench.archive, environment, [release.record, manifest.training_record], workbench.trusted_keys)
     bundle = _released_bundle(workbench.archive, manifest)
     graph = bundle.read_graph()
     stage = graph.stage(RUN)

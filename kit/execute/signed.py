@@ -1,0 +1,63 @@
+"""Signed work only: what an environment with `policy.signed` accepts, and why it refuses the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kit.archive import STATEMENT, Archive
+from kit.environment import Environment
+from kit.errors import PolicyError
+from kit.files import sha256_bytes
+from kit.signing import KEY_VARIABLE, PublicKey, Standing, judge_envelope
+from kit.statement import subjects_of
+
+
+def require_signed(
+    archive: Archive, environment: Environment, records: Iterable[str], keys: Sequence[PublicKey]
+) -> None:
+    """Refuse unsigned work where the environment demands signatures.
+
+    Args:
+        archive: holds the records, and signs with its key.
+        environment: only one with `policy.signed` demands anything.
+        records: ids of the records that go in; empty ones are passed over.
+        keys: those whose signatures count.
+
+    Raises:
+        PolicyError: there is no key to sign with, or a record is not signed by a trusted key.
+    """
+    if not environment.policy.signed:
+        return
+    where = f"environments/{environment.name}.toml demands signed work (policy.signed)"
+    if archive.key is None:
+        raise PolicyError(
+            f"{where}, and there is no key to sign with: make one with `kit key new`, or set {KEY_VARIABLE}"
+        )
+    for record_id in dict.fromkeys(filter(None, records)):
+        if problem := find_unsigned(archive, record_id, keys):
+            raise PolicyError(f"{where}, but {problem}")
+
+
+def find_unsigned(archive: Archive, record_id: str, keys: Sequence[PublicKey]) -> str:
+    """Why a record does not count as signed by a trusted key; empty if it does.
+
+    Raises:
+        NotFoundError: the record or its statement is not there.
+        IntegrityError: its statement cannot be read.
+    """
+    envelope = archive.read_envelope(record_id)
+    standing, key = judge_envelope(envelope, keys)
+    if standing is not Standing.TRUSTED:
+        return f"record {record_id} is {_UNTRUSTED[standing].format(key=key)}"
+    stated = subjects_of(envelope.read_statement(f"record {record_id}, {STATEMENT}"))
+    path = archive.record_folder(record_id) / "record.json"
+    if not path.is_file() or sha256_bytes(path.read_bytes()) != stated.get("record.json"):
+        return f"record {record_id} was changed after it was signed"
+    return ""
+
+
+_UNTRUSTED = {
+    Standing.UNSIGNED: "not signed",
+    Standing.UNKNOWN_KEY: "signed with {key}, which is not among the trusted keys; see trusted_keys in [tool.kit]",
+    Standing.BAD: "not signed: its signature is not one of {key}",
+}
