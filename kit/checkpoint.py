@@ -12,7 +12,6 @@ Source: C2SP tlog-checkpoint and signed-note (c2sp.org). This module reads and w
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 
@@ -20,9 +19,16 @@ import msgspec
 
 from kit.errors import IntegrityError
 
+MAX_SIZE = (1 << 63) - 1  # what readers in other languages hold a size in
 _ED25519 = b"\x01"  # signature type, C2SP signed-note
+_HASH_BYTES = 32
 _DASH = "— "
-ONE_LINE = re.compile(r"checkpoint (\S+) (\d+) ([A-Za-z0-9+/]{43}=)((?: — [^\s+]+ [A-Za-z0-9+/]+={0,2})*)\s*$", re.MULTILINE)
+_ONE_LINE = re.compile(
+    rf"checkpoint (\S+) ([0-9]+) ([A-Za-z0-9+/]{{43}}=)((?: {_DASH}[^\s+]+ [A-Za-z0-9+/]+={{0,2}})*)[ \t\r]*$",
+    re.MULTILINE,
+)
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # colours, which the log of a CI job keeps
+_NO_NAME = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")  # white space and control characters
 
 
 class NoteSignature(msgspec.Struct, frozen=True):
@@ -65,7 +71,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
     def encode(self) -> bytes:
         """The note, as a file holds it."""
-        return self.text + "".join(f"\n{line}" for line in ["", *map(str, self.signatures)]).encode()[1:] + b"\n"
+        return self.text + b"\n" + "".join(f"{each}\n" for each in self.signatures).encode()
 
     @property
     def line(self) -> str:
@@ -87,18 +93,19 @@ def hash_key(name: str, public: bytes) -> bytes:
 def decode_checkpoint(data: bytes, where: str) -> Checkpoint:
     """Read a note.
 
+    Args:
+        data: its bytes.
+        where: names them in an error.
+
     Raises:
-        IntegrityError: it is none.
+        IntegrityError: it is none, or not in the one form that it can be written in.
     """
     try:
-        text, _, signed = data.decode("utf-8").partition("\n\n")
-        origin, size, root = text.split("\n")
-        lines = signed.removesuffix("\n").split("\n") if signed else []
-        checkpoint = Checkpoint(origin, _size(size), _root(root), tuple(map(_decode_signature, lines)))
-    except (ValueError, UnicodeDecodeError, binascii.Error) as error:
+        checkpoint = _decode(data.decode("utf-8"))
+        if checkpoint.encode() != data:
+            raise ValueError("it is not in the form that it must be written in")
+    except ValueError as error:
         raise IntegrityError(f"{where}: not a readable checkpoint: {error}") from error
-    if not origin or re.search(r"\s", origin) or checkpoint.encode() != data:
-        raise IntegrityError(f"{where}: not a readable checkpoint: it is not in the form that it must be written in")
     return checkpoint
 
 
@@ -106,35 +113,71 @@ def find_checkpoints(data: bytes, where: str) -> list[Checkpoint]:
     """Checkpoints in a file that is either a note or a log which holds one-line forms among other things.
 
     Raises:
-        IntegrityError: there is none in it.
+        IntegrityError: there is none in it, or a line has the form of one and is none.
     """
-    text = data.decode("utf-8", "replace")
+    text = _TERMINAL_CODE.sub("", data.decode("utf-8", "replace"))
+    text = text.replace(" \ufffd ", f" {_DASH}")  # the dash as a Windows code page has it: one byte, no UTF-8
     found = []
-    for origin, size, root, signed in ONE_LINE.findall(text):
-        signatures = tuple(_decode_signature(f"{_DASH}{each}") for each in signed.split(f" {_DASH}")[1:])
-        found.append(Checkpoint(origin, int(size), _root(root), signatures))
-    return found or [decode_checkpoint(data, where)]
+    for match in _ONE_LINE.finditer(text):
+        origin, size, root, signed = match.groups()
+        lines = [origin, size, root, *signed.replace(f" {_DASH}", f"\n{_DASH}").split("\n"), ""]
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(decode_checkpoint("\n".join(lines).encode(), f"{where}, line {line}"))
+    if found:
+        return found
+    try:
+        return [decode_checkpoint(data, where)]
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; nor has it a line 'checkpoint ORIGIN SIZE ROOT', as a log would") from error
+
+
+def _decode(note: str) -> Checkpoint:
+    text, _, signed = note.partition("\n\n")
+    lines = text.split("\n")
+    if len(lines) != 3:
+        raise ValueError(f"expected 3 lines (origin, size, root) before the first empty one, found {len(lines)}")
+    origin, size, root = lines
+    if not origin or _NO_NAME.search(origin):
+        raise ValueError(f"origin {origin[:80]!r} is empty or has white space or a control character in it")
+    signatures = signed.removesuffix("\n").split("\n") if signed else []
+    return Checkpoint(origin, _decode_size(size), _decode_root(root), tuple(map(_decode_signature, signatures)))
 
 
 def _decode_signature(line: str) -> NoteSignature:
-    dash, name, encoded = line[: len(_DASH)], *line[len(_DASH) :].split(" ")
-    data = base64.b64decode(encoded, validate=True)
-    if dash != _DASH or not name or "+" in name or len(data) <= 4:
-        raise ValueError(f"{line!r} is no signature line")
+    name, _, encoded = line.removeprefix(_DASH).partition(" ")
+    if not line.startswith(_DASH) or not name or "+" in name or _NO_NAME.search(name):
+        raise ValueError(
+            f"{line[:80]!r} is no signature line, expected '{_DASH}NAME BASE64' with neither '+' nor space in NAME"
+        )
+    data = _decode_base64(encoded, f"signature of {name[:80]!r}")
+    if len(data) <= 4:
+        raise ValueError(f"signature of {name[:80]!r} has {len(data)} bytes, expected 4 that name the key and more")
     return NoteSignature(name, data[:4], data[4:])
 
 
-def _size(text: str) -> int:
-    if not re.fullmatch(r"0|[1-9][0-9]*", text):
-        raise ValueError(f"size {text!r} is no number")
+def _decode_size(text: str) -> int:
+    if not re.fullmatch(r"0|[1-9][0-9]{0,18}", text) or int(text) > MAX_SIZE:
+        raise ValueError(
+            f"size {text[:40]!r} is no number of entries: decimal digits, no leading zero, at most {MAX_SIZE}"
+        )
     return int(text)
 
 
-def _root(text: str) -> bytes:
-    root = base64.b64decode(text, validate=True)
-    if len(root) != hashlib.sha256().digest_size:
-        raise ValueError(f"root has {len(root)} bytes, expected 32")
+def _decode_root(text: str) -> bytes:
+    root = _decode_base64(text, "root")
+    if len(root) != _HASH_BYTES:
+        raise ValueError(f"root has {len(root)} bytes, expected {_HASH_BYTES}")
     return root
+
+
+def _decode_base64(text: str, what: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ValueError(f"{what} is no base64: {error}") from error
+    if _encode(data) != text:
+        raise ValueError(f"{what} is no base64 in its one form: found {text[:80]!r}, expected {_encode(data)[:80]!r}")
+    return data
 
 
 def _encode(data: bytes) -> str:

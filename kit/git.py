@@ -1,4 +1,4 @@
-"""git, as far as provenance needs it: which files are sources, which commit, changed or not."""
+"""git, as far as provenance needs it: which files are sources, which commit, changed or not; checkpoints kept in it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,25 @@ def read_committed(folder: Path, name: str) -> bytes | None:
         return None
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def commit_to_ref(folder: Path, ref: str, name: str, data: bytes, message: str) -> str:
+    """Commit one file to a ref of its own, beside all branches: no branch, index or file of the working tree changes.
+
+    Raises:
+        ProjectError: git is not there, does not know who commits, or someone else committed there just now.
+    """
+    blob = _git(folder, "hash-object", "-w", "--stdin", data=data).strip()
+    tree = _git(folder, "mktree", data=f"100644 blob {blob}\t{name}\n".encode()).strip()
+    try:
+        parent = _git(folder, "rev-parse", "--verify", "--quiet", ref).strip()
+    except ProjectError:
+        parent = ""
+    parents = ["-p", parent] if parent else []
+    commit = _git(folder, "commit-tree", tree, *parents, "-m", message).strip()
+    _git(folder, "update-ref", ref, commit, parent or "0" * len(commit))
+    return commit
+
+
+def _git(folder: Path, *arguments: str, data: bytes = b"") -> str:
     # safe.directory trusts other people's repositories, so none of their programs may run (core.fsmonitor).
     settings = ["core.quotePath=false", "core.fsmonitor=false", "safe.directory=*"]
     command = ["git", *(word for setting in settings for word in ("-c", setting)), *arguments]
@@ -58,7 +76,7 @@ def _git(folder: Path, *arguments: str) -> str:
     variables = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
     variables["GIT_OPTIONAL_LOCKS"] = "0"
     try:
-        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, check=True)
+        done = subprocess.run(command, cwd=folder, env=variables, input=data, capture_output=True, check=True)
     except FileNotFoundError as error:
         raise ProjectError("git is not installed") from error
     except subprocess.CalledProcessError as error:

@@ -8,6 +8,7 @@ entry takes its number by `link(2)`, which only one of them can do; the others r
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ from kit.merkle import Frontier, hash_leaf
 
 FORMAT = 1
 NO_ENTRY = ""  # `prev` of the first
+_RELEASE = re.compile(r"(.+)-([1-9][0-9]{0,8})")
+_Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+_FOLDER = r"\A[^./\\\x00-\x1f][^/\\\x00-\x1f]*\Z"  # a name that leads nowhere else
 
 
 class Kind(enum.StrEnum):
@@ -38,7 +42,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     Attributes:
         seq: from 1, no gaps; also the file's name.
-        prev: SHA-256 of the previous entry's bytes; empty for the first.
+        prev: SHA-256 of the previous entry's bytes; for the first that of archive.json, or empty where there is none.
         kind: what happened.
         record: id of the record that it happened to.
         sha256: digest of what states it, see `Kind`.
@@ -48,16 +52,16 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         checkpoint: size of the newest checkpoint that the archive held then; 0 if there was none.
     """
 
-    format: int = FORMAT
-    seq: int
-    prev: str
+    format: Annotated[int, msgspec.Meta(ge=1, le=FORMAT)] = FORMAT
+    seq: Annotated[int, msgspec.Meta(ge=1)]
+    prev: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
     kind: Kind
-    record: str
-    sha256: str
+    record: Annotated[str, msgspec.Meta(pattern=_FOLDER)]
+    sha256: _Digest
     time: Annotated[datetime, msgspec.Meta(tz=True)]
     who: str
-    release: str = ""
-    checkpoint: int = 0
+    release: Annotated[str, msgspec.Meta(pattern=rf"\A({_RELEASE.pattern})?\Z")] = ""
+    checkpoint: Annotated[int, msgspec.Meta(ge=0)] = 0
 
     def encode(self) -> bytes:
         """Canonical JSON, the entry's exact bytes."""
@@ -65,9 +69,14 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Ledger:
-    """The folders `ledger/` and `checkpoints/` of an archive."""
+    """The folders `ledger/` and `checkpoints/` of an archive.
+
+    Args:
+        archive: the archive's folder.
+    """
 
     def __init__(self, archive: Path) -> None:
+        self.marker = archive / "archive.json"
         self.folder = archive / "ledger"
         self.checkpoints = archive / "checkpoints"
         self._known = 0  # entries that were seen; there are at least so many
@@ -96,18 +105,20 @@ class Ledger:
             record: id of the record that it happened to.
             sha256: digest of what states it.
             who: user and host.
-            time: now.
+            time: now; the entry keeps its milliseconds.
             environment: for a release: where to; the ledger gives it the next number there.
 
         Raises:
-            IntegrityError: the last entry, or for a release an earlier one, cannot be read.
+            IntegrityError: the last entry, or for a release an earlier one, cannot be read; something that is no entry
+                has the next number; or nobody could read what is asked for, such as a record without a name.
         """
         while True:
             seq = self.size()
-            last = self.read(seq) if seq else None
-            entry = Entry(
+            data = self._read_bytes(seq) if seq else b""
+            last = decode_entry(data, self._name(seq)) if seq else None
+            made = Entry(
                 seq=seq + 1,
-                prev=sha256_bytes(self.path(seq).read_bytes()) if seq else NO_ENTRY,
+                prev=sha256_bytes(data) if last else self.beginning(),
                 kind=kind,
                 record=record,
                 sha256=sha256,
@@ -116,17 +127,24 @@ class Ledger:
                 release=f"{environment}-{self._next_number(environment)}" if kind is Kind.RELEASE else "",
                 checkpoint=self._newest_checkpoint(last),
             )
+            entry = decode_entry(made.encode(), self._name(made.seq))  # nothing that no one can read is ever appended
             if create_exclusive(self.path(entry.seq), entry.encode()):
                 self._known = entry.seq
                 return entry
+            if not self.path(entry.seq).exists():  # such as a link to nowhere: trying again would not end
+                raise IntegrityError(f"{self._name(entry.seq)}: expected no file or an entry, found neither; remove it")
 
     def read(self, seq: int) -> Entry:
         """One entry.
 
         Raises:
-            IntegrityError: it cannot be read.
+            IntegrityError: there is none, or it cannot be read.
         """
-        return decode_entry(self.path(seq).read_bytes(), f"ledger/{seq:09d}.json")
+        return decode_entry(self._read_bytes(seq), self._name(seq))
+
+    def beginning(self) -> str:
+        """What the first entry names as the one before: the digest of archive.json; empty where there is none."""
+        return sha256_bytes(self.marker.read_bytes()) if self.marker.is_file() else ""
 
     def read_entries(self) -> Iterator[Entry]:
         """All entries, oldest first."""
@@ -137,10 +155,23 @@ class Ledger:
         return map(self.read, range(self.size(), 0, -1))
 
     def extend(self, frontier: Frontier, until: int | None = None) -> Frontier:
-        """Add the entries that a frontier does not have yet, up to a size or to the end."""
+        """Add the entries that a frontier does not have yet, up to a size or to the end.
+
+        Raises:
+            IntegrityError: one of them is not there.
+        """
         for seq in range(frontier.size + 1, (self.size() if until is None else until) + 1):
-            frontier.append(hash_leaf(self.path(seq).read_bytes()))
+            frontier.append(hash_leaf(self._read_bytes(seq)))
         return frontier
+
+    def _name(self, seq: int) -> str:
+        return f"ledger/{self.path(seq).name}"
+
+    def _read_bytes(self, seq: int) -> bytes:
+        try:
+            return self.path(seq).read_bytes()
+        except OSError as error:
+            raise IntegrityError(f"{self._name(seq)}: cannot be read: {error.strerror}") from error
 
     def _newest_checkpoint(self, last: Entry | None) -> int:
         """So that a checkpoint cannot be removed unnoticed once something was appended after it."""
@@ -155,15 +186,16 @@ class Ledger:
 
 def release_number(entry: Entry, environment: str) -> int:
     """Number of the release that an entry tells of, if it is one into that environment; else 0."""
-    name, _, number = entry.release.rpartition("-")
-    return int(number) if entry.kind is Kind.RELEASE and name == environment and number.isdigit() else 0
+    match = _RELEASE.fullmatch(entry.release)
+    return int(match[2]) if match and match[1] == environment and entry.kind is Kind.RELEASE else 0
 
 
 def decode_entry(data: bytes, where: str) -> Entry:
     """Read an entry.
 
     Raises:
-        IntegrityError: it is none of a format that this kit reads, or not in canonical form.
+        NewerFormatError: a newer kit wrote it.
+        IntegrityError: it is none, or not in canonical form.
     """
     try:
         declared = msgspec.json.decode(data)
@@ -172,8 +204,9 @@ def decode_entry(data: bytes, where: str) -> Entry:
                 f"{where}: entry format {declared['format']} is newer than this kit reads; update kit"
             )
         entry = msgspec.convert(declared, Entry)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        is_canonical = entry.encode() == data
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise IntegrityError(f"{where}: not a readable entry: {error}") from error
-    if entry.encode() != data:
+    if not is_canonical:
         raise IntegrityError(f"{where}: the entry is not in canonical form")
     return entry

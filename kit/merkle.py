@@ -1,7 +1,7 @@
 """Merkle trees over a growing list of byte strings, as Certificate Transparency has them.
 
-Source: RFC 6962, section 2.1 (hashes, inclusion and consistency proofs); RFC 9162, section 2.1.3.2 and 2.1.4.2 (how
-proofs are verified). All hashes are SHA-256, 32 raw bytes.
+Source: RFC 6962, sections 2.1 and 2.1.1 (hashes, inclusion proofs); RFC 9162, section 2.1.3.2 (how these are verified).
+All hashes are SHA-256, 32 raw bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
+_HASH_BYTES = len(EMPTY_ROOT)
 
 
 def hash_leaf(data: bytes) -> bytes:
@@ -31,7 +32,7 @@ class Frontier:
     """
 
     def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
-        if len(hashes) != size.bit_count():
+        if size < 0 or len(hashes) != size.bit_count():
             raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees, found {len(hashes)}")
         self.size, self.hashes = size, list(hashes)
 
@@ -94,15 +95,22 @@ def path_sides(index: int, size: int) -> list[bool]:
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """The root that an inclusion proof leads to; compare it with the one that is known.
+    """The root that an inclusion proof leads to; compare it with the one that is known for exactly this size.
+
+    A proof does not bind the size: leaf 0 has the same path in a tree of 3 as in one of 4.
 
     Raises:
-        ValueError: the proof does not have the length that such a leaf's proof has.
+        ValueError: there is no such leaf, or the proof does not have the hashes that such a leaf's proof has.
     """
-    if not 0 <= index < size or len(proof) != len(path_sides(index, size)):
-        raise ValueError(f"no proof of leaf {index} in a tree of {size} has {len(proof)} hashes")
+    if not 0 <= index < size:
+        raise ValueError(f"leaf {index} is not one of {size}")
+    sides = path_sides(index, size)
+    if len(proof) != len(sides):
+        raise ValueError(f"a proof of leaf {index} in a tree of {size} has {len(sides)} hashes, found {len(proof)}")
+    if any(len(each) != _HASH_BYTES for each in (leaf, *proof)):
+        raise ValueError(f"a hash has {_HASH_BYTES} bytes, found {[len(each) for each in (leaf, *proof)]}")
     node = leaf
-    for is_left, sibling in zip(path_sides(index, size), proof, strict=True):
+    for is_left, sibling in zip(sides, proof, strict=True):
         node = hash_children(sibling, node) if is_left else hash_children(node, sibling)
     return node
 

@@ -10,6 +10,7 @@ from kit.archive.archive import (
     OpenRecord,
     open_archive,
 )
+from kit.archive.checkpoints import make_checkpoint
 from kit.archive.marker import MARKER, read_origin
 from kit.archive.objects import Objects
 
@@ -23,6 +24,7 @@ __all__ = [
     "Archive",
     "Objects",
     "OpenRecord",
+    "make_checkpoint",
     "open_archive",
     "read_origin",
 ]

@@ -191,13 +191,17 @@ class Archive:
             NotFoundError: none.
             UsageError: several; names them.
         """
+        return self.read_record(self.find_id(name))
+
+    def find_id(self, name: str) -> str:
+        """Id of the record that a unique beginning or end names; see `find_record`."""
         ids = self.list_ids()
         found = [each for each in ids if each == name] or [e for e in ids if e.startswith(name) or e.endswith(name)]
         if not found or not name:
             raise NotFoundError(f"no record is named {name!r}; `kit records` lists them")
         if len(found) > 1:
             raise UsageError(f"{name!r} names {len(found)} records: {', '.join(found[:5])}…; write more of the id")
-        return self.read_record(found[0])
+        return found[0]
 
     def newest(self, accept: Callable[[Record], bool]) -> Record | None:
         """The newest record that is accepted. Never one that only did another again: it is proof, not a result."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kit.record import Record
 
 INTERRUPTED = 130
+LEDGER_MEMORY = "ledger.json"
 
 
 class ExampleCommand(click.Command):
@@ -43,7 +44,7 @@ env_option = click.option("--env", "environment", default="dev", show_default=Tr
 
 
 def open_workbench() -> Workbench:
-    """The project here, its archive, papermill, progress on stderr."""
+    """The project here, its archive, papermill, progress on stderr; at the command's end, the ledger's checkpoint."""
     from kit.archive import open_archive
     from kit.execute import Workbench
     from kit.project import find_project
@@ -51,7 +52,19 @@ def open_workbench() -> Workbench:
 
     project = find_project(Path.cwd())
     archive = open_archive(project.archive, project.name, find_signing_key())
-    return Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
+    workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
+    size = archive.ledger.size()
+    click.get_current_context().call_on_close(lambda: _announce_checkpoint(workbench, size))
+    return workbench
+
+
+def _announce_checkpoint(workbench: Workbench, size_before: int) -> None:
+    """If the command appended to the ledger, print the checkpoint's line, so that whoever keeps this log holds it."""
+    from kit.archive import make_checkpoint
+
+    if workbench.archive.ledger.size() > size_before:
+        checkpoint = make_checkpoint(workbench.archive, workbench.project.scratch / LEDGER_MEMORY)
+        print_progress(checkpoint.line if checkpoint else "")
 
 
 class LateEngine:

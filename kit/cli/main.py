@@ -18,8 +18,14 @@ _COMMANDS = {
     "records": ("kit.cli.records", "records_command"),
     "show": ("kit.cli.records", "show_command"),
     "open": ("kit.cli.records", "open_command"),
+    "diff": ("kit.cli.diff", "diff_command"),
+    "why": ("kit.cli.diff", "why_command"),
     "releases": ("kit.cli.records", "releases_command"),
     "report": ("kit.cli.records", "report_command"),
+    "verify": ("kit.cli.verify", "verify_command"),
+    "audit": ("kit.cli.verify", "audit_command"),
+    "checkpoint": ("kit.cli.keys", "checkpoint_command"),
+    "key": ("kit.cli.keys", "key_command"),
     "lab": ("kit.cli.lab", "lab_command"),
 }
 

@@ -1,0 +1,100 @@
+"""Making checkpoints: the ledger's root, continued from what was seen before, never over a ledger that contradicts it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from kit.archive.archive import Archive
+from kit.checkpoint import Checkpoint, decode_checkpoint
+from kit.errors import IntegrityError
+from kit.files import canonical_json, create_exclusive, sha256_bytes, write_atomically
+from kit.merkle import Frontier, hash_leaf
+
+
+class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A ledger as a project saw it last; kept in `.kit/`, so that a root costs only what was appended since.
+
+    Attributes:
+        origin: of the ledger.
+        size: how many entries it had.
+        hashes: of the complete subtrees, hexadecimal, see `kit.merkle.Frontier`.
+        head: digest of the last entry.
+    """
+
+    origin: str
+    size: int
+    hashes: tuple[str, ...]
+    head: str
+
+
+def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint | None:
+    """The checkpoint of the ledger as it is now, kept in the archive if it is signed; None if the ledger is empty.
+
+    Args:
+        archive: signs with its key; without one the checkpoint is unsigned and is not kept.
+        memory: file in `.kit/` that remembers what was seen.
+
+    Raises:
+        IntegrityError: the ledger is not a continuation of what was seen, or of its newest checkpoint.
+    """
+    seen = _recall(archive, memory)
+    size = archive.ledger.size()
+    if size == 0 and seen is None:
+        return None
+    frontier = _continue(archive, seen, size)
+    checkpoint = Checkpoint(archive.origin, size, frontier.root)
+    if archive.key:
+        checkpoint = archive.key.sign_checkpoint(checkpoint)
+        create_exclusive(archive.ledger.checkpoints / str(size), checkpoint.encode())
+    if memory:
+        hashes = tuple(node.hex() for node in frontier.hashes)
+        now = Seen(archive.origin, size, hashes, sha256_bytes(archive.ledger.path(size).read_bytes()))
+        write_atomically(memory, canonical_json(msgspec.to_builtins(now)))
+    return checkpoint
+
+
+def _recall(archive: Archive, memory: Path | None) -> Seen | None:
+    """What was seen of this archive; a memory of another one, or one that cannot be read, is none."""
+    try:
+        seen = msgspec.json.decode(memory.read_bytes(), type=Seen) if memory and memory.is_file() else None
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        return None
+    return seen if seen and seen.origin == archive.origin and len(seen.hashes) == seen.size.bit_count() else None
+
+
+def _continue(archive: Archive, seen: Seen | None, size: int) -> Frontier:
+    ledger = archive.ledger
+    frontier, before = Frontier(), ledger.beginning()
+    if seen:
+        path = ledger.path(seen.size)
+        if seen.size > size or not path.is_file() or sha256_bytes(path.read_bytes()) != seen.head:
+            raise IntegrityError(
+                f"{archive.folder}: the ledger is not a continuation of what this project saw of it: entry {seen.size} is "
+                f"gone or another. No checkpoint was made. `kit verify` says what was changed; if you went back to an "
+                f"older copy on purpose, remove .kit/ledger.json"
+            )
+        frontier, before = Frontier(seen.size, [bytes.fromhex(node) for node in seen.hashes]), seen.head
+    newest = ledger.read(size).checkpoint
+    for seq in range(frontier.size + 1, size + 1):
+        data = ledger.path(seq).read_bytes()
+        if ledger.read(seq).prev != before:
+            raise IntegrityError(f"ledger/{seq:09d}.json does not name the entry before it; `kit verify` says more")
+        frontier.append(hash_leaf(data))
+        before = sha256_bytes(data)
+        if seq == newest:
+            _require_same(archive, frontier)
+    return frontier
+
+
+def _require_same(archive: Archive, frontier: Frontier) -> None:
+    """Refuse to go on from a checkpoint that the ledger contradicts."""
+    path = archive.ledger.checkpoints / str(frontier.size)
+    if path.is_file():
+        known = decode_checkpoint(path.read_bytes(), f"checkpoints/{frontier.size}")
+        if known.root != frontier.root:
+            raise IntegrityError(
+                f"the ledger's first {frontier.size} entries are not those of checkpoints/{frontier.size}: history was "
+                f"rewritten. No checkpoint was made; `kit verify` says more"
+            )

@@ -1,0 +1,136 @@
+"""`kit verify` and `kit audit`: is everything there, unchanged, and said by whom it claims?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kit.cli.console import ExampleCommand, json_option, print_json
+from kit.files import format_bytes
+
+if TYPE_CHECKING:
+    from kit.signing import PublicKey
+    from kit.verify import Noted, Report
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+keys_option = click.option(
+    "--keys", "keys_file", type=_FILE, help="Public keys to trust, as `kit key show` prints them."
+)
+checkpoint_option = click.option(
+    "--checkpoint",
+    "notes",
+    type=_FILE,
+    multiple=True,
+    help="A checkpoint, or a log that holds its line; kept elsewhere.",
+)
+
+
+@click.command(cls=ExampleCommand, name="verify", example="kit verify 4f09c1 --keys team.keys --checkpoint ci.log")
+@click.argument("subject", metavar="[RECORD|ARCHIVE]", required=False)
+@keys_option
+@checkpoint_option
+@json_option
+def verify_command(subject: str | None, keys_file: Path | None, notes: tuple[Path, ...], as_json: bool) -> None:
+    """Verify the whole archive, or one record of it. Exit code 0: holds, 1: false, 3: cannot be decided here."""
+    from kit.verify import verify_archive, verify_record
+
+    archive, record_id = _find_subject(subject)
+    keys, outside = _trusted(keys_file), _read_notes(archive, notes)
+    report = verify_record(archive, record_id, keys, outside) if record_id else verify_archive(archive, keys, outside)
+    _print_report(report, keys, as_json=as_json)
+
+
+@click.command(cls=ExampleCommand, name="audit", example="kit audit archive --state ~/audits/flights")
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--state", type=click.Path(path_type=Path), required=True, help="Your folder that remembers what was seen."
+)
+@keys_option
+@checkpoint_option
+@json_option
+def audit_command(archive: Path, state: Path, keys_file: Path | None, notes: tuple[Path, ...], as_json: bool) -> None:
+    """Verify an archive, also against what earlier audits saw of it: it must only ever have grown."""
+    from kit.verify import audit_archive
+
+    keys = _trusted(keys_file)
+    report, last = audit_archive(archive, state, keys, _read_notes(archive, notes))
+    earlier = (
+        f"the last audit saw {last.size} entries"
+        if last
+        else "this is the first audit: there is nothing to compare with"
+    )
+    _print_report(report, keys, as_json=as_json, earlier=earlier)
+
+
+def _find_subject(subject: str | None) -> tuple[Path, str]:
+    """(archive, record id); without a record the id is empty."""
+    from kit.archive import Archive
+    from kit.project import find_project
+
+    if subject and Path(subject).is_dir():
+        return Path(subject), ""
+    archive = find_project(Path.cwd()).archive
+    return (archive, Archive(archive).find_id(subject)) if subject else (archive, "")
+
+
+def _trusted(file: Path | None) -> list[PublicKey]:
+    """From the file, else from the project that we stand in; never from the archive."""
+    from kit.errors import ProjectError
+    from kit.project import find_project
+    from kit.signing import parse_public_key, read_public_keys
+
+    if file:
+        return read_public_keys(file)
+    try:
+        return [parse_public_key(text) for text in find_project(Path.cwd()).trusted_keys]
+    except ProjectError as error:
+        if "lies in no kit project" not in str(error):
+            raise
+        return []
+
+
+def _read_notes(archive: Path, files: tuple[Path, ...]) -> list[Noted]:
+    from kit.archive import read_origin
+    from kit.checkpoint import find_checkpoints
+    from kit.errors import UsageError
+    from kit.verify import Noted
+
+    origin, found = read_origin(archive), []
+    for file in files:
+        there = find_checkpoints(file.read_bytes(), str(file))
+        own = [each for each in there if each.origin == origin]
+        if not own:
+            others = ", ".join(sorted({each.origin for each in there}))
+            raise UsageError(f"{file} holds checkpoints of {others} only; the archive {archive} is {origin}")
+        found += [Noted(each, f"{file.name}, size {each.size}", outside=True) for each in own]
+    return found
+
+
+def _print_report(report: Report, keys: list[PublicKey], *, as_json: bool, earlier: str = "") -> None:
+    if as_json:
+        print_json({"exit_code": report.exit_code, "verdict": report.verdict, "report": report, "earlier": earlier})
+        raise click.exceptions.Exit(report.exit_code)
+    for finding in report.findings:
+        click.echo(finding)
+    click.echo(
+        f"\n{report.subject}: {report.n_records} records, {report.n_entries} ledger entries, "
+        f"{report.n_objects} objects ({format_bytes(report.n_bytes)})"
+    )
+    click.echo(f"root {report.root} of {report.origin}")
+    click.echo(_describe_trust(report, keys))
+    if earlier:
+        click.echo(earlier)
+    click.echo(f"the claim {report.verdict}")
+    raise click.exceptions.Exit(report.exit_code)
+
+
+def _describe_trust(report: Report, keys: list[PublicKey]) -> str:
+    if report.signers:
+        return f"signed by {', '.join(report.signers)}"
+    if keys:
+        return f"signed by none of the {len(keys)} trusted keys"
+    return (
+        "no trusted keys were given: nothing here is attributed to a person; give --keys, or trusted_keys in [tool.kit]"
+    )
