@@ -10,7 +10,7 @@ from kit.archive.archive import (
     OpenRecord,
     open_archive,
 )
-from kit.archive.checkpoints import make_checkpoint
+from kit.archive.checkpoints import describe_coverage, make_checkpoint
 from kit.archive.marker import MARKER, read_origin
 from kit.archive.objects import Objects
 
@@ -24,6 +24,7 @@ __all__ = [
     "Archive",
     "Objects",
     "OpenRecord",
+    "describe_coverage",
     "make_checkpoint",
     "open_archive",
     "read_origin",

@@ -55,6 +55,22 @@ def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint 
     return checkpoint
 
 
+def describe_coverage(archive: Archive) -> str:
+    """How far the ledger is covered by checkpoints that are kept in the archive, in a sentence; does not verify them."""
+    size = archive.ledger.size()
+    if size == 0:
+        return "the ledger is empty"
+    here = (archive.ledger.checkpoints / str(size)).is_file()
+    newest = size if here else archive.ledger.read(size).checkpoint
+    if not newest:
+        return (
+            f"{size} ledger entries, no checkpoint: anyone who can write to the archive could have rewritten all of it"
+        )
+    note = decode_checkpoint((archive.ledger.checkpoints / str(newest)).read_bytes(), f"checkpoints/{newest}")
+    signers = ", ".join(each.name for each in note.signatures)
+    return f"{size} ledger entries, the first {newest} under a checkpoint signed by {signers}; `kit verify` checks it"
+
+
 def _recall(archive: Archive, memory: Path | None) -> Seen | None:
     """What was seen of this archive; a memory of another one, or one that cannot be read, is none."""
     try:

@@ -73,23 +73,28 @@ def records_command(
 def show_command(name: str, as_json: bool) -> None:
     """Everything about one record (any unique beginning or end of its id) or release, on one screen."""
     from kit.cli.show import describe_record, describe_release
-    from kit.execute import complete_record, read_notebook_of
+    from kit.execute import complete_record, describe_signature, read_notebook_of
 
-    archive = open_workbench().archive
+    workbench = open_workbench()
+    archive = workbench.archive
+
+    def sign(record_id: str) -> str:
+        return describe_signature(archive, record_id, workbench.trusted_keys)
+
     release = archive.find_release(name)
     if release:
         manifest = archive.read_manifest(release)
         if as_json:
             print_json({"release": release, "manifest": manifest})
         else:
-            click.echo(describe_release(release, manifest))
+            click.echo(describe_release(release, manifest, sign(release.record)))
         return
     record = complete_record(archive.find_record(name), archive)
     if as_json:
         print_json(record)
     else:
         notebook = None if record.ended else read_notebook_of(record, archive)
-        click.echo(describe_record(record, archive.record_folder(record.id), notebook))
+        click.echo(describe_record(record, archive.record_folder(record.id), notebook, sign(record.id)))
 
 
 @click.command(cls=ExampleCommand, name="open", example="kit open 4f09c1")

@@ -14,19 +14,22 @@ from kit.record import CellStatus, Record
 N_LAST_LINES = 20
 
 
-def describe_record(record: Record, folder: Path, notebook: Mapping[str, Any] | None = None) -> str:
+def describe_record(
+    record: Record, folder: Path, notebook: Mapping[str, Any] | None = None, signature: str = ""
+) -> str:
     """Everything a person wants to know: what happened first, then what went in and came out.
 
     Args:
         record: the record.
         folder: where its files lie.
         notebook: of a record that was never closed, to show what it had put out.
+        signature: who vouches for it, in a sentence.
     """
     lines = [f"{record.id}  {record.status.upper()}"]
     if record.failure:
         cell = f" in cell {record.failure.cell + 1} of executed.ipynb" if record.failure.cell is not None else ""
         lines.append(f"  {record.failure.kind}{cell}: {record.failure.message}")
-    lines += _section("", list(_facts(record)))
+    lines += _section("", [*_facts(record), *([("signature", signature)] if signature else [])])
     lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])
     lines += _section("inputs", [_artifact_row(i.artifact, i.origin) for i in record.inputs])
     lines += _section("outputs", [_artifact_row(artifact, "") for artifact in record.outputs])
@@ -47,6 +50,8 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
     done = sum(cell.status is CellStatus.SUCCEEDED for cell in record.cells)
     yield "stage", f"{record.stage} in {record.environment}" + (f", release {record.release}" if record.release else "")
     yield "started", f"{format_when(record.started)} UTC, {seconds}"
+    if record.reproduces:
+        yield "does again", record.reproduces
     if record.cells:
         yield "cells", f"{done} of {len(record.cells)} succeeded"
     commit = f"commit {record.code.commit[:12]}" if record.code.commit else "no commit"
@@ -76,13 +81,14 @@ def _check_row(check: Any) -> tuple[str, ...]:
     return check.artifact, f"{verdict}{warnings}", f"{len(check.expectations)} expectations on {check.n_rows:,} rows"
 
 
-def describe_release(release: Release, manifest: Manifest) -> str:
-    """What a release pins, and on what evidence."""
+def describe_release(release: Release, manifest: Manifest, signature: str = "") -> str:
+    """What a release pins, on what evidence, and who vouches for it (a sentence)."""
     lines = [f"{release.id}  cut {format_when(release.time)} UTC by {release.who}"]
     facts = [
         ("code", f"bundle {manifest.bundle_sha256[:12]}, commit {(manifest.commit or 'none')[:12]}"),
         ("training", manifest.training_record),
         ("cut by", release.record),
+        *([("signature", signature)] if signature else []),
         ("configuration", f"sha256 {manifest.configuration_sha256[:12]}"),
     ]
     lines += _section("", facts)

@@ -3,6 +3,7 @@
 from kit.execute.inputs import ResolvedInput, resolve_inputs
 from kit.execute.plan import Order, Plan, Workbench, finish_plan, plan_stage
 from kit.execute.remains import complete_record, read_notebook_of
+from kit.execute.signed import describe_signature
 from kit.execute.stage import execute_plan
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "ResolvedInput",
     "Workbench",
     "complete_record",
+    "describe_signature",
     "execute_plan",
     "finish_plan",
     "plan_stage",

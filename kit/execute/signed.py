@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import assert_never
 
 from kit.archive import STATEMENT, Archive
 from kit.environment import Environment
-from kit.errors import PolicyError
+from kit.errors import KitError, NotFoundError, PolicyError
 from kit.files import sha256_bytes
 from kit.signing import KEY_VARIABLE, PublicKey, Standing, judge_envelope
 from kit.statement import subjects_of
@@ -54,6 +55,34 @@ def find_unsigned(archive: Archive, record_id: str, keys: Sequence[PublicKey]) -
     if not path.is_file() or sha256_bytes(path.read_bytes()) != stated.get("record.json"):
         return f"record {record_id} was changed after it was signed"
     return ""
+
+
+def describe_signature(archive: Archive, record_id: str, keys: Sequence[PublicKey] = ()) -> str:
+    """Who vouches for a record, in a sentence that also says what it means if nobody does.
+
+    Args:
+        archive: holds it.
+        record_id: in full.
+        keys: trusted ones; without any the sentence only repeats whose signature it claims to be.
+    """
+    try:
+        envelope = archive.read_envelope(record_id)
+    except NotFoundError:
+        return "not sealed: what it holds may have been changed by anyone who can write to the archive"
+    except (KitError, OSError) as error:
+        return f"cannot be read: {error}"
+    standing, key = judge_envelope(envelope, keys)
+    match standing:
+        case Standing.UNSIGNED:
+            return "not signed: anyone who can write to the archive could have made it"
+        case Standing.TRUSTED:
+            problem = find_unsigned(archive, record_id, keys)
+            return problem or f"signed with {key}, a trusted key"
+        case Standing.BAD:
+            return f"NOT VALID: the signature is not one of {key}"
+        case Standing.UNKNOWN_KEY:
+            return f"signed with {key}, if that key is whose it says; `kit verify --keys` decides"
+    assert_never(standing)
 
 
 _UNTRUSTED = {

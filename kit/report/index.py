@@ -38,6 +38,7 @@ def render_index(
     *,
     environments: Sequence[str] = (),
     title: str = "Records and releases",
+    coverage: str = "",
 ) -> str:
     """The index page.
 
@@ -46,11 +47,13 @@ def render_index(
         releases: releases and refusals; shown newest first.
         environments: names to show even if nothing happened in them yet, first and in this order.
         title: the project's name.
+        coverage: what vouches for the archive as a whole, in a sentence.
     """
     ordered = newest_first(records)
     released = sorted(releases, key=lambda release: (release.time, release.id), reverse=True)
     page: str = _template().render(
         title=title,
+        coverage=coverage,
         records=ordered,
         known={record.id for record in ordered},
         rows=[(record, main_metric(record)) for record in ordered],

@@ -27,6 +27,7 @@ def render_record_page(
     known_records: Collection[str] = (),
     index_href: str = "../index.html",
     content_key: str = "",
+    signature: str = "",
 ) -> str:
     """One self-contained HTML page of a record.
 
@@ -36,6 +37,7 @@ def render_record_page(
         known_records: ids of records that have a page beside this one; only these are linked.
         index_href: where the index is, seen from the page.
         content_key: kept in the page, see `kit.report.site`.
+        signature: who vouches for the record, in a sentence.
     """
     from kit import standins
 
@@ -52,6 +54,7 @@ def render_record_page(
         "known_records": frozenset(known_records),
         "index_href": index_href,
         "content_key": content_key,
+        "signature": signature,
         "style": style_sheet(),
         "policy": page_policy(),
         "filters": FILTERS,

@@ -25,6 +25,8 @@ def write_reports(
     *,
     environments: Sequence[str] = (),
     title: str = "Records and releases",
+    coverage: str = "",
+    read_signature: Callable[[str], str] = lambda _: "",
 ) -> Path:
     """Bring the site up to date.
 
@@ -35,6 +37,8 @@ def write_reports(
         folder: where the site lies; `records/<id>.html` and `index.html` in it are replaced.
         environments: see `render_index`.
         title: see `render_index`.
+        coverage: see `render_index`.
+        read_signature: gives the sentence on who vouches for a record; called as `read_notebook` is.
 
     Returns:
         The index page.
@@ -44,10 +48,11 @@ def write_reports(
     for record in found:
         path, key = folder / "records" / f"{record.id}.html", content_key(record, known)
         if record.status is Status.STARTED or not _has_key(path, key):
-            page = render_record_page(record, _read(read_notebook, record.id), known_records=known, content_key=key)
+            notebook, signature = _read(read_notebook, record.id), read_signature(record.id)
+            page = render_record_page(record, notebook, known_records=known, content_key=key, signature=signature)
             write_atomically(path, page.encode("utf-8", "replace"))
     index = folder / "index.html"
-    page = render_index(found, releases, environments=environments, title=title)
+    page = render_index(found, releases, environments=environments, title=title, coverage=coverage)
     write_atomically(index, page.encode("utf-8", "replace"))
     return index
 

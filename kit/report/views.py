@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kit.archive import Archive
+from kit.archive import Archive, describe_coverage
 from kit.environment import list_environments
 from kit.errors import IntegrityError, NotFoundError
-from kit.execute import complete_record, read_notebook_of
+from kit.execute import complete_record, describe_signature, read_notebook_of
 from kit.files import write_atomically
 from kit.gate import Release, Verdict
 from kit.graph import RELEASE
@@ -29,6 +29,8 @@ def make_reports(project: Project, archive: Archive) -> Path:
         project.reports,
         environments=list_environments(project.environments),
         title=project.name,
+        coverage=describe_coverage(archive),
+        read_signature=lambda record_id: describe_signature(archive, record_id),
     )
 
 
@@ -37,7 +39,8 @@ def make_page(project: Project, archive: Archive, record: Record) -> Path:
     page = project.reports / "records" / f"{record.id}.html"
     known = frozenset(archive.list_ids())
     notebook = read_executed_notebook(archive, record.id)
-    text = render_record_page(complete_record(record, archive), notebook, known_records=known)
+    signature = describe_signature(archive, record.id)
+    text = render_record_page(complete_record(record, archive), notebook, known_records=known, signature=signature)
     write_atomically(page, text.encode("utf-8", "replace"))
     return page
 
