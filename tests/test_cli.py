@@ -6,16 +6,13 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from commands import Kit
 
-from kit.archive import Archive
 from kit.artifact import Artifact
-from kit.cli.main import main
 from kit.files import sha256_bytes
-from kit.project import Project
 from kit.record import Failure, Process, Status
 from kit.testing import (
     DATA,
@@ -28,32 +25,6 @@ from kit.testing import (
     seal_record,
     write_outputs,
 )
-
-
-class Called:
-    """What a call of `kit` gave."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which must be one JSON value."""
-        return json.loads(self.out)
-
-
-class Kit:
-    """`kit` in a project's folder."""
-
-    def __init__(self, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-        self.project, self._capsys = project, capsys
-        self.archive: Archive = make_workbench(project).archive
-
-    def __call__(self, *arguments: str) -> Called:
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert isinstance(stopped.value.code, int)
-        return Called(stopped.value.code, *self._capsys.readouterr())
 
 
 @pytest.fixture
