@@ -124,7 +124,9 @@ def create_exclusive(path: Path, data: bytes, mode: int = 0o444) -> bool:
     Returns:
         True if this call made the file, False if the name was taken (the file there is left as it is).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(path.parent.parent)
     with temporary_beside(path) as temporary:
         _write_durably(temporary, data, mode)
         try:

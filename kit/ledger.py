@@ -2,16 +2,19 @@
 
 `ledger/000000001.json` and on, canonical JSON, one file an entry. Entries are written ahead of what they announce: a
 `start` before its kernel, an `end` before its record takes its final name. Many may append at once and nobody locks: an
-entry takes its number by `link(2)`, which only one of them can do; the others read the new head and try again.
+entry takes its number by `link(2)`, which only one of them can do; the others read the new head and try again, after a
+pause at random, as each attempt in vain costs the disk a write.
 """
 
 from __future__ import annotations
 
 import enum
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from time import sleep
 from typing import Annotated
 
 import msgspec
@@ -21,9 +24,8 @@ from kit.files import canonical_json, create_exclusive, sha256_bytes
 from kit.merkle import Frontier, hash_leaf
 
 FORMAT = 1
-NO_ENTRY = ""  # `prev` of the first
+NO_ENTRY = ""  # `prev` of the first where there is no archive.json
 _RELEASE = re.compile(r"(.+)-([1-9][0-9]{0,8})")
-_Digest = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _FOLDER = r"\A[^./\\\x00-\x1f][^/\\\x00-\x1f]*\Z"  # a name that leads nowhere else
 
 
@@ -57,7 +59,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     prev: Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]
     kind: Kind
     record: Annotated[str, msgspec.Meta(pattern=_FOLDER)]
-    sha256: _Digest
+    sha256: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
     time: Annotated[datetime, msgspec.Meta(tz=True)]
     who: str
     release: Annotated[str, msgspec.Meta(pattern=rf"\A({_RELEASE.pattern})?\Z")] = ""
@@ -73,9 +75,11 @@ class Ledger:
 
     Args:
         archive: the archive's folder.
+        pause: waits for some seconds, after another has taken the number that was wanted.
     """
 
-    def __init__(self, archive: Path) -> None:
+    def __init__(self, archive: Path, pause: Callable[[float], None] = sleep) -> None:
+        self._pause = pause
         self.marker = archive / "archive.json"
         self.folder = archive / "ledger"
         self.checkpoints = archive / "checkpoints"
@@ -112,6 +116,7 @@ class Ledger:
             IntegrityError: the last entry, or for a release an earlier one, cannot be read; something that is no entry
                 has the next number; or nobody could read what is asked for, such as a record without a name.
         """
+        n_lost = 0
         while True:
             seq = self.size()
             data = self._read_bytes(seq) if seq else b""
@@ -133,6 +138,8 @@ class Ledger:
                 return entry
             if not self.path(entry.seq).exists():  # such as a link to nowhere: trying again would not end
                 raise IntegrityError(f"{self._name(entry.seq)}: expected no file or an entry, found neither; remove it")
+            n_lost += 1
+            self._pause(_choose_pause_s(n_lost))
 
     def read(self, seq: int) -> Entry:
         """One entry.
@@ -144,7 +151,7 @@ class Ledger:
 
     def beginning(self) -> str:
         """What the first entry names as the one before: the digest of archive.json; empty where there is none."""
-        return sha256_bytes(self.marker.read_bytes()) if self.marker.is_file() else ""
+        return sha256_bytes(self.marker.read_bytes()) if self.marker.is_file() else NO_ENTRY
 
     def read_entries(self) -> Iterator[Entry]:
         """All entries, oldest first."""
@@ -182,6 +189,11 @@ class Ledger:
     def _next_number(self, environment: str) -> int:
         numbers = (release_number(entry, environment) for entry in self.read_back())
         return next((number for number in numbers if number), 0) + 1
+
+
+def _choose_pause_s(n_lost: int) -> float:
+    """Seconds until the next attempt: at random, so that those who lost do not lose to each other again."""
+    return random.SystemRandom().uniform(0, 0.001 * 2 ** min(n_lost, 5))
 
 
 def release_number(entry: Entry, environment: str) -> int:

@@ -29,7 +29,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_VARIABLE = "KIT_SIGNING_KEY"
 KEY_FILE = "signing-key.pem"
 _ED25519 = b"\x01"
-_NAME = re.compile(r"name: ([^\s+]+)")
+_NAME = re.compile(r"name: ([^\s+\x00-\x1f\x7f-\x9f]+)")
 
 
 class PublicKey(msgspec.Struct, frozen=True):

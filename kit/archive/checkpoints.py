@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -25,7 +26,7 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     origin: str
     size: int
-    hashes: tuple[str, ...]
+    hashes: tuple[Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")], ...]
     head: str
 
 
@@ -94,9 +95,10 @@ def _continue(archive: Archive, seen: Seen | None, size: int) -> Frontier:
         frontier, before = Frontier(seen.size, [bytes.fromhex(node) for node in seen.hashes]), seen.head
     newest = ledger.read(size).checkpoint
     for seq in range(frontier.size + 1, size + 1):
-        data = ledger.path(seq).read_bytes()
-        if ledger.read(seq).prev != before:
+        entry = ledger.read(seq)
+        if entry.prev != before:
             raise IntegrityError(f"ledger/{seq:09d}.json does not name the entry before it; `kit verify` says more")
+        data = entry.encode()  # entries are read only in canonical form, so these are the file's bytes
         frontier.append(hash_leaf(data))
         before = sha256_bytes(data)
         if seq == newest:
