@@ -67,12 +67,20 @@ def audit_command(archive: Path, state: Path, keys_file: Path | None, notes: tup
 def _find_subject(subject: str | None) -> tuple[Path, str]:
     """(archive, record id); without a record the id is empty."""
     from kit.archive import Archive
+    from kit.errors import NotFoundError
     from kit.project import find_project
 
     if subject and Path(subject).is_dir():
         return Path(subject), ""
     archive = find_project(Path.cwd()).archive
-    return (archive, Archive(archive).find_id(subject)) if subject else (archive, "")
+    if not subject:
+        return archive, ""
+    try:
+        return archive, Archive(archive).find_id(subject)
+    except NotFoundError:
+        if any(entry.record == subject for entry in Archive(archive).ledger.read_back()):
+            return archive, subject  # it was removed: that is a finding, not a wrong name
+        raise
 
 
 def _trusted(file: Path | None) -> list[PublicKey]:

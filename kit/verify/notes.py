@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,30 +40,40 @@ class Coverage(msgspec.Struct):
 
 
 def judge_checkpoints(
-    archive: Path, origin: str, chain: Chain, keys: Sequence[PublicKey], outside: Iterable[Noted]
+    archive: Path,
+    origin: str,
+    inside: Sequence[Noted],
+    chain: Chain,
+    keys: Sequence[PublicKey],
+    outside: Sequence[Noted],
 ) -> Coverage:
     """Hold the ledger against every checkpoint there is.
 
     Args:
         archive: its folder.
         origin: of its ledger.
+        inside: checkpoints in the archive, read before its ledger was.
         chain: its ledger.
         keys: trusted ones; without any, signatures can be attributed to nobody.
         outside: what the verifier brought; trusted because they were kept elsewhere.
     """
     coverage = Coverage(0, set(), [])
-    inside = list(_read_notes(archive, coverage.findings))
-    brought = list(outside)
-    coverage.findings += _judge_named(chain, {each.checkpoint.size for each in inside}, brought)
-    roots = _roots_at(chain, {each.checkpoint.size for each in (*inside, *brought)})
-    for each in (*inside, *brought):
+    coverage.findings += _judge_named(archive, chain, outside)
+    roots = _roots_at(chain, {each.checkpoint.size for each in (*inside, *outside)})
+    for each in (*inside, *outside):
         problems = list(_contradictions(each, origin, chain, roots))
         problems += _judge_signature(each, keys, coverage)
         coverage.findings += problems
         if not problems and (each.outside or _counts(each, keys)):
             coverage.size = max(coverage.size, each.checkpoint.size)
-    coverage.findings += _judge_coverage(coverage, chain, keys, brought)
+    coverage.findings += _judge_coverage(coverage, chain, keys, outside)
     return coverage
+
+
+def read_notes(archive: Path) -> tuple[list[Noted], list[Finding]]:
+    """The checkpoints in an archive, and what is wrong with their files."""
+    findings: list[Finding] = []
+    return list(_read_notes(archive, findings)), findings
 
 
 def _read_notes(archive: Path, findings: list[Finding]) -> Iterator[Noted]:
@@ -89,12 +99,12 @@ def _read_notes(archive: Path, findings: list[Finding]) -> Iterator[Noted]:
         yield Noted(checkpoint, name)
 
 
-def _judge_named(chain: Chain, there: set[int], brought: Sequence[Noted]) -> Iterator[Finding]:
+def _judge_named(archive: Path, chain: Chain, outside: Sequence[Noted]) -> Iterator[Finding]:
     """Signed checkpoints are kept in the archive before anything tells of them."""
     named = {entry.checkpoint: f"entry {seq}" for seq, entry in reversed(chain.entries.items()) if entry.checkpoint}
-    named |= {each.checkpoint.size: each.path for each in brought if each.checkpoint.signatures}
+    named |= {each.checkpoint.size: each.path for each in outside if each.checkpoint.signatures}
     for size, teller in sorted(named.items()):
-        if size not in there:
+        if not (archive / "checkpoints" / str(size)).is_file():
             what = f"a checkpoint, which {teller} tells of"
             yield false(Code.MISSING, f"checkpoints/{size}", what, "nothing", "a proof was removed from the archive")
 

@@ -18,7 +18,7 @@ from kit.signing import PublicKey
 from kit.verify.chain import Chain, read_chain
 from kit.verify.findings import Code, Finding, Report, false, noted, short, sort_findings, undecided
 from kit.verify.names import is_leftover
-from kit.verify.notes import Coverage, Noted, judge_checkpoints
+from kit.verify.notes import Coverage, Noted, judge_checkpoints, read_notes
 from kit.verify.objects import Hashed, hash_named, hash_objects, list_needed
 from kit.verify.records import Examined, examine_record
 from kit.verify.releases import judge_release
@@ -52,13 +52,12 @@ def verify_archive(archive: Path, keys: Sequence[PublicKey] = (), outside: Seque
         NotFoundError: the folder is no archive.
     """
     origin, findings = _read_origin(archive)
-    chain = read_chain(archive)
-    books = _Books(chain)
-    coverage = judge_checkpoints(archive, origin, chain, keys, outside)
+    names = _list_records(archive)
+    chain, books, coverage = _read_ledger(archive, origin, keys, outside)
     hashed = hash_objects(archive)
     found = {record_id: _examine(archive, record_id, books, keys) for record_id in books.records()}
     findings += _judge_parts(archive)
-    findings += _judge_unlogged(archive, books)
+    findings += _judge_unlogged(archive, names, books)
     for examined in found.values():
         findings += examined.findings
         findings += _judge_objects(archive, examined.record, hashed)
@@ -78,9 +77,7 @@ def verify_record(
         outside: checkpoints that the verifier kept elsewhere.
     """
     origin, findings = _read_origin(archive)
-    chain = read_chain(archive)
-    books = _Books(chain)
-    coverage = judge_checkpoints(archive, origin, chain, keys, outside)
+    chain, books, coverage = _read_ledger(archive, origin, keys, outside)
     if record_id not in books.records():
         what = "no entry of the ledger names it"
         findings.append(
@@ -98,6 +95,26 @@ def verify_record(
     for entry in entries:
         findings += judge_release(archive, _folder(archive, record_id), entry, examined.record)
     return _report(record_id, origin, chain, coverage, hashed, [examined], findings)
+
+
+def _read_ledger(
+    archive: Path, origin: str, keys: Sequence[PublicKey], outside: Sequence[Noted]
+) -> tuple[Chain, _Books, Coverage]:
+    """The ledger against its checkpoints.
+
+    Others may append meanwhile: what rests on entries (checkpoints, names of records) is read before the ledger, what
+    entries announce is looked for after it.
+    """
+    inside, findings = read_notes(archive)
+    chain = read_chain(archive)
+    coverage = judge_checkpoints(archive, origin, inside, chain, keys, outside)
+    coverage.findings += findings
+    return chain, _Books(chain), coverage
+
+
+def _list_records(archive: Path) -> list[Path]:
+    folder = archive / "records"
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _read_origin(archive: Path) -> tuple[str, list[Finding]]:
@@ -165,19 +182,19 @@ def _judge_open(folder: Path, where: str, start: Entry) -> Iterator[Finding]:
     yield noted(Code.LOST, path, found, "what it left is not sealed: it may have been changed")
 
 
-def _judge_unlogged(archive: Path, books: _Books) -> Iterator[Finding]:
+def _judge_unlogged(archive: Path, names: Sequence[Path], books: _Books) -> Iterator[Finding]:
     folder = archive / "records"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in names:
         where = f"records/{path.name}"
         if is_leftover(path.name):
             yield noted(Code.LEFTOVER, where, "a temporary folder", "a command was killed; nothing reads it")
-        elif not path.is_dir() or path.is_symlink():
+        elif path.is_symlink() or path.is_file():
             yield false(Code.UNLOGGED, where, "records only", "something else", "no kit put it there")
         elif path.name.removesuffix(OPEN) not in (books.starts if path.name.endswith(OPEN) else books.ends):
             what = "no start" if path.name.endswith(OPEN) else "no end"
             meaning = "it was put there without kit, or its entry was removed"
             yield false(Code.UNLOGGED, where, "a record in the ledger", f"{what} of it there", meaning)
-        elif path.name.endswith(OPEN) and (folder / path.name.removesuffix(OPEN)).exists():
+        elif path.name.endswith(OPEN) and path.exists() and (folder / path.name.removesuffix(OPEN)).exists():
             yield false(Code.UNLOGGED, where, "one folder of a record", "a second one", "no kit put it there")
 
 
