@@ -13,12 +13,13 @@ from kit.archive import Archive
 from kit.bundle import Bundle
 from kit.check import CheckResult
 from kit.environment import Environment
-from kit.errors import IntegrityError, KitError
+from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
 from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict, judge_metric
 from kit.graph import BUILD
+from kit.lineage import read_lineage
 from kit.record import Record
 from kit.signing import PublicKey
 
@@ -78,31 +79,6 @@ def collect_evidence(
     yield from _judge_checks(environment, lineage, bundle)
     yield from _judge_metrics(archive, environment, training)
     yield _judge_model(archive, environment, training, probe)
-
-
-def read_lineage(archive: Archive, record: Record) -> list[Record]:
-    """A record and all records that its inputs came from, nearest first.
-
-    Raises:
-        NotFoundError: one is gone.
-        IntegrityError: one cannot be read, or does not have the output that was read from it.
-    """
-    found = {record.id: record}
-    waiting = [record]
-    while waiting:
-        for each in (reader := waiting.pop(0)).inputs:
-            if not each.record:
-                continue
-            producer = found.get(each.record) or archive.read_record(each.record)
-            output = producer.output(each.artifact.name)
-            if output is None or output.sha256 != each.artifact.sha256:
-                raise IntegrityError(
-                    f"record {producer.id} did not write the {each.artifact.name!r} that {reader.id} read"
-                )
-            if producer.id not in found:
-                found[producer.id] = producer
-                waiting.append(producer)
-    return list(found.values())
 
 
 def _judge_code(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:

@@ -29,7 +29,8 @@ def make_difference_page(project: Project, difference: RecordDiff | ReleaseDiff)
     """Make the page of a difference in `reports/diffs/`; gives its path."""
     names = [difference.before.id, difference.after.id]
     page = project.reports / "diffs" / f"{names[0]}--{names[1]}.html"
-    known = [name for name in names if (project.reports / "records" / f"{name}.html").is_file()]
+    linked = [*names, *(getattr(side, "training_record", "") for side in (difference.before, difference.after))]
+    known = [name for name in linked if (project.reports / "records" / f"{name}.html").is_file()]
     text = render_difference_page(difference, known_records=known)
     write_atomically(page, text.encode("utf-8", "replace"))
     return page
@@ -109,6 +110,7 @@ def _view_output(name: str, output: OutputDiff) -> dict[str, Any]:
     return {
         "name": name,
         "change": output.change,
+        "detail": output.detail,
         "sides": [
             ("A", _render_output(output.before, output.lines, LineKind.REMOVED, f"{name} in A")),
             ("B", _render_output(output.after, output.lines, LineKind.ADDED, f"{name} in B")),
@@ -123,7 +125,7 @@ def _render_output(output: Output | None, lines: tuple[Line, ...], own: LineKind
     if output.kind is OutputKind.PICTURE:
         url = embed_picture(output.media_type, output.content)
         if url:
-            return f'<figure><img src="{url}" alt="{html.escape(name.capitalize())}"></figure>'
+            return f'<figure><img src="{url}" alt="{html.escape(name[:1].upper() + name[1:])}"></figure>'
     if output.kind is OutputKind.RICH:
         cleaned = clean_html(output.content).strip()
         if re.sub(r"<[^>]*>|\s", "", cleaned):

@@ -138,7 +138,8 @@ def _examine(archive: Path, record_id: str, books: _Books, keys: Sequence[Public
     if end is None:
         return Examined(None, "", list(_judge_open(folder, where, start)) if start else [])
     if not folder.is_dir():
-        meaning = "a record was removed"
+        killed = ", or its import was killed: import it again" if end.kind is Kind.IMPORT else ""
+        meaning = f"a record was removed{killed}"
         return Examined(
             None, "", [false(Code.MISSING, where, f"the record that entry {end.seq} sealed", "nothing", meaning)]
         )
