@@ -1,6 +1,5 @@
 """`kit diff` and `kit why`: exit codes, JSON, text for a terminal; nothing here executes a notebook."""
 
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -10,11 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from commands import Kit
 
-from kit.archive import Archive
 from kit.artifact import Artifact
 from kit.cli.difference import describe_record_diff
-from kit.cli.main import main
 from kit.cli.terminal import printable
 from kit.diff import Side, diff_named, diff_records, read_side
 from kit.files import canonical_json, sha256_bytes
@@ -28,38 +26,18 @@ from kit.testing import (
     make_notebook,
     make_project,
     make_record,
-    make_workbench,
     read_from,
     seal_record,
     seal_release,
 )
 
 
-class Called:
-    """What a call of `kit` gave."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        """Its standard output, which must be one JSON value."""
-        return json.loads(self.out)
-
-
-class Kit:
+class TwoTrainings(Kit):
     """`kit` in a project's folder, with two trainings that differ in a parameter, its cell, its text and a metric."""
 
     def __init__(self, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-        self.project, self._capsys = project, capsys
-        self.archive: Archive = make_workbench(project).archive
+        super().__init__(project, capsys)
         self.before, self.after = self.train(2), self.train(3)
-
-    def __call__(self, *arguments: str) -> Called:
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        assert isinstance(stopped.value.code, int)
-        return Called(stopped.value.code, *self._capsys.readouterr())
 
     def train(self, epochs: int, **facts: Any) -> Record:
         notebook = make_notebook(f"fit(epochs={epochs})")
@@ -90,20 +68,20 @@ class Kit:
 
 
 @pytest.fixture
-def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kit:
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> TwoTrainings:
     project = make_project(tmp_path)
     monkeypatch.chdir(project.root / "notebooks")
-    return Kit(project, capsys)
+    return TwoTrainings(project, capsys)
 
 
 @pytest.mark.parametrize("command", ["diff", "why"])
-def test_help_begins_with_an_example(kit: Kit, command: str) -> None:
+def test_help_begins_with_an_example(kit: TwoTrainings, command: str) -> None:
     help_ = kit(command, "--help")
     assert help_.code == 0
     assert help_.out.startswith(f"Example: kit {command} ")
 
 
-def test_two_records_beside_each_other_on_a_terminal(kit: Kit) -> None:
+def test_two_records_beside_each_other_on_a_terminal(kit: TwoTrainings) -> None:
     called = kit("diff", kit.before.id[-6:], kit.after.id[-6:])
     assert (called.code, called.err) == (0, "")
     assert called.out.splitlines()[:2] == [
@@ -148,14 +126,14 @@ configuration
     )
 
 
-def test_record_beside_itself_has_no_difference_and_counts_what_is_the_same(kit: Kit) -> None:
+def test_record_beside_itself_has_no_difference_and_counts_what_is_the_same(kit: TwoTrainings) -> None:
     called = kit("diff", kit.before.id, kit.before.id, "--exit-code")
     assert called.code == 0
     assert called.out.split("\n", 2)[2] == "\nno difference\n\nthe same: 1 parameter, 1 metric, 1 cell\n"
     assert kit("diff", kit.before.id, kit.after.id, "--exit-code").code == 1
 
 
-def test_json_is_one_value_and_names_the_page(kit: Kit) -> None:
+def test_json_is_one_value_and_names_the_page(kit: TwoTrainings) -> None:
     called = kit("diff", kit.before.id, kit.after.id, "--json", "--html")
     value = called.json
     assert (called.code, value["differs"], value["format"]) == (0, True, 1)
@@ -170,7 +148,7 @@ def test_json_is_one_value_and_names_the_page(kit: Kit) -> None:
     assert "fit(epochs=" in page.read_text("utf-8")
 
 
-def test_failed_record_tells_status_and_failure(kit: Kit) -> None:
+def test_failed_record_tells_status_and_failure(kit: TwoTrainings) -> None:
     failed = kit.train(2, status=Status.FAILED, failure=Failure("ValueError", "no\x1b[2J rows", 0))
     called = kit("diff", kit.before.id, failed.id)
     assert "  ~  status       succeeded → failed\n" in called.out
@@ -178,7 +156,7 @@ def test_failed_record_tells_status_and_failure(kit: Kit) -> None:
     assert "\x1b" not in called.out
 
 
-def test_two_releases_beside_each_other(kit: Kit) -> None:
+def test_two_releases_beside_each_other(kit: TwoTrainings) -> None:
     first = kit.release(metrics={"auc": 0.7})
     second = kit.release(
         metrics={"auc": 0.8},
@@ -207,7 +185,9 @@ def test_two_releases_beside_each_other(kit: Kit) -> None:
         (("BEFORE",), 2, "B"),
     ],
 )
-def test_wrong_call_is_one_sentence_also_as_json(kit: Kit, names: tuple[str, ...], code: int, sentence: str) -> None:
+def test_wrong_call_is_one_sentence_also_as_json(
+    kit: TwoTrainings, names: tuple[str, ...], code: int, sentence: str
+) -> None:
     kit.release()
     arguments = ["diff", *(kit.before.id if name == "BEFORE" else name for name in names)]
     seen = [each for each in kit.archive.list_ids() if "-release-" not in each]
@@ -221,27 +201,27 @@ def test_wrong_call_is_one_sentence_also_as_json(kit: Kit, names: tuple[str, ...
     assert (as_json.code, sentence in as_json.json["error"]["message"]) == (code, True)
 
 
-def remove_notebook(kit: Kit) -> None:
+def remove_notebook(kit: TwoTrainings) -> None:
     (kit.archive.record_folder(kit.after.id) / "executed.ipynb").unlink()
 
 
-def spoil_notebook(kit: Kit) -> None:
+def spoil_notebook(kit: TwoTrainings) -> None:
     path = kit.archive.record_folder(kit.after.id) / "executed.ipynb"
     path.chmod(0o644)
     path.write_bytes(b"{")
 
 
-def spoil_packages(kit: Kit) -> None:
+def spoil_packages(kit: TwoTrainings) -> None:
     path = kit.archive.record_folder(kit.after.id) / "requirements.txt"
     path.chmod(0o644)
     path.write_bytes(b"no version\n\xff")
 
 
-def remove_bundle(kit: Kit) -> None:
+def remove_bundle(kit: TwoTrainings) -> None:
     kit.archive.objects.path(kit.after.code.bundle_sha256).unlink()
 
 
-def spoil_configuration(kit: Kit) -> None:
+def spoil_configuration(kit: TwoTrainings) -> None:
     path = kit.archive.objects.path(kit.after.configuration_sha256)
     path.chmod(0o644)
     path.write_bytes(b"[1]")
@@ -258,7 +238,7 @@ def spoil_configuration(kit: Kit) -> None:
     ],
 )
 def test_what_is_gone_or_spoilt_is_noted_and_the_rest_compared(
-    kit: Kit, spoil: Callable[[Kit], None], note: str | None
+    kit: TwoTrainings, spoil: Callable[[Kit], None], note: str | None
 ) -> None:
     spoil(kit)
     called = kit("diff", kit.before.id, kit.after.id)
@@ -268,7 +248,7 @@ def test_what_is_gone_or_spoilt_is_noted_and_the_rest_compared(
     assert str(kit.project.root) not in called.out
 
 
-def test_packages_that_are_not_those_of_the_record_are_noted(kit: Kit) -> None:
+def test_packages_that_are_not_those_of_the_record_are_noted(kit: TwoTrainings) -> None:
     path = kit.archive.record_folder(kit.after.id) / "requirements.txt"
     path.chmod(0o644)
     path.write_bytes(b"numpy==2.0\n")
@@ -277,7 +257,7 @@ def test_packages_that_are_not_those_of_the_record_are_noted(kit: Kit) -> None:
     assert "  +  numpy  2.0" in called.out
 
 
-def test_open_record_is_compared_up_to_where_it_stands(kit: Kit) -> None:
+def test_open_record_is_compared_up_to_where_it_stands(kit: TwoTrainings) -> None:
     started = msgspec.structs.replace(kit.after, id=kit.after.id[:-6] + "ffffff", status=Status.STARTED, ended=None)
     kit.archive.open_record(started, {"source.ipynb": encode_notebook(make_notebook("fit(epochs=3)"))})
     called = kit("diff", kit.before.id, started.id)
@@ -285,7 +265,7 @@ def test_open_record_is_compared_up_to_where_it_stands(kit: Kit) -> None:
     assert "never closed" in called.out
 
 
-def test_colours_are_there_only_if_wanted(kit: Kit) -> None:
+def test_colours_are_there_only_if_wanted(kit: TwoTrainings) -> None:
     difference = diff_named(kit.archive, kit.before.id, kit.after.id)
     plain, coloured = (describe_record_diff(difference, in_colour=each) for each in (False, True))  # type: ignore[arg-type]
     assert "\x1b" not in plain
@@ -293,7 +273,7 @@ def test_colours_are_there_only_if_wanted(kit: Kit) -> None:
     assert "\x1b[32m      +fit(epochs=3)\x1b[0m" in coloured
 
 
-def test_long_difference_is_cut_and_says_where_the_rest_is(kit: Kit) -> None:
+def test_long_difference_is_cut_and_says_where_the_rest_is(kit: TwoTrainings) -> None:
     sides = [
         Side(record=make_record(), notebook=make_notebook("\n".join(f"{name}{n}" for n in range(100)))) for name in "ab"
     ]
@@ -322,7 +302,7 @@ def test_nothing_that_acts_reaches_a_terminal(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
-def test_side_of_a_record_holds_all_that_is_left_of_it(kit: Kit) -> None:
+def test_side_of_a_record_holds_all_that_is_left_of_it(kit: TwoTrainings) -> None:
     side = read_side(kit.archive, kit.before)
     assert side.notes == {}
     assert (side.packages, side.configuration) == ({}, {"limits": {"timeout_s": 2}})
@@ -332,7 +312,7 @@ def test_side_of_a_record_holds_all_that_is_left_of_it(kit: Kit) -> None:
 # --- why
 
 
-def test_why_draws_the_tree_and_gives_it_as_json(kit: Kit) -> None:
+def test_why_draws_the_tree_and_gives_it_as_json(kit: TwoTrainings) -> None:
     table = Artifact("table.csv", kit.archive.objects.put_bytes(b"1"), 1, "text/csv")
     prepared = seal_record(kit.archive, make_record(stage="prepare", outputs=(table,)))
     reader = seal_record(kit.archive, make_record(inputs=(read_from(prepared, table),)))
@@ -354,7 +334,7 @@ def test_why_draws_the_tree_and_gives_it_as_json(kit: Kit) -> None:
     assert (value["kind"], value["children"][0]["name"]) == ("artifact", prepared.id)
 
 
-def test_why_ends_with_1_for_a_contradiction_and_3_for_what_is_missing(kit: Kit) -> None:
+def test_why_ends_with_1_for_a_contradiction_and_3_for_what_is_missing(kit: TwoTrainings) -> None:
     table = Artifact("table.csv", "1" * 64, 1, "text/csv")
     denied = seal_record(kit.archive, make_record(inputs=(read_from(kit.before, table),)))
     missing = seal_record(kit.archive, make_record(inputs=(read_from(make_record(stage="prepare"), table),)))
@@ -364,7 +344,7 @@ def test_why_ends_with_1_for_a_contradiction_and_3_for_what_is_missing(kit: Kit)
     assert (called.code, called.json["children"][-1]["children"][0]["finding"]) == (3, "undecided")
 
 
-def test_why_names_records_that_it_could_not_look_at(kit: Kit) -> None:
+def test_why_names_records_that_it_could_not_look_at(kit: TwoTrainings) -> None:
     broken = kit.archive.record_folder(kit.after.id) / "record.json"
     broken.chmod(0o644)
     broken.write_bytes(b"{")
@@ -373,6 +353,6 @@ def test_why_names_records_that_it_could_not_look_at(kit: Kit) -> None:
     assert "not everything can be read" in called.err
 
 
-def test_why_of_nothing_known_ends_with_1(kit: Kit) -> None:
+def test_why_of_nothing_known_ends_with_1(kit: TwoTrainings) -> None:
     called = kit("why", "nothing", "--json")
     assert (called.code, called.json["error"]["kind"]) == (1, "NotFoundError")
