@@ -1,5 +1,6 @@
 """`kit verify`, `kit audit`, `kit key` and `kit checkpoint` as commands."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kit.execute import Order
 from kit.pipeline import execute_stage
 from kit.signing import KEY_VARIABLE
 from kit.testing import commit_all, make_project, make_workbench
+from kit.verify import Code
 
 
 @pytest.fixture
@@ -97,6 +99,22 @@ def test_checkpoint_of_another_archive_is_wrong_use(kit: Kit, tmp_path: Path) ->
     (tmp_path / "line").write_text("checkpoint kit/other/1 3 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n")
     called = kit("verify", "--checkpoint", str(tmp_path / "line"))
     assert (called.code, "holds checkpoints of kit/other/1 only" in called.err) == (2, True)
+
+
+def test_commands_of_the_auditors_page_do_what_it_says(kit: Kit, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "auditing.md").read_text(encoding="utf-8")
+    commands = [line.strip().split()[1:] for line in page.splitlines() if line.startswith("    kit ")]
+    assert [command[0] for command in commands] == ["verify", "audit"]
+    Path("team.keys").write_text(kit("key", "new").out)
+    Path("ci.log").write_text(kit("checkpoint", "--json").json["line"])
+    for command in commands:
+        assert kit(*command).code == 0
+
+
+def test_auditors_page_has_every_code_and_its_weight() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "auditing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([A-Z-]+)` \| (false|undecided|noted) \|", page, re.MULTILINE)
+    assert [code for code, _ in rows] == [code.value for code in Code]
 
 
 def test_checkpoint_in_git_is_a_commit_beside_all_branches(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

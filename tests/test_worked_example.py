@@ -47,6 +47,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_kit(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment["XDG_CONFIG_HOME"] = str(folder.parent / "settings")  # `kit key new` is for this copy only
     arguments = [sys.executable, "-m", "kit.cli", *command.split()[1:]]
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
