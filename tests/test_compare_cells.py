@@ -185,3 +185,24 @@ def test_empty_notebooks_agree():
 def test_window_is_read_as_papermill_notes_it(metadata, offset):
     window = read_window(notebook(metadata=metadata))
     assert window is None if offset is None else window and window[0].utcoffset().total_seconds() == offset
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["no output"], ["other"]),
+        ([None], [{"output_type": "stream"}]),
+        ([{"output_type": "stream", "text": 3}], [{"output_type": "stream", "text": 4}]),
+        ([display(None)], [display({"text/plain": None})]),
+        ([display({"text/plain": 3})], [display({"text/plain": [1, 2]})]),
+        ([{"output_type": "error"}], [{"output_type": "error", "ename": 3}]),
+        (
+            [display({"application/scrapbook.scrap.json+json": 3})],
+            [display({"application/scrapbook.scrap.json+json": 4})],
+        ),
+        ([display({"image/png": {"a": 1}})], [display({"image/png": ["x"]})]),
+    ],
+)
+def test_malformed_outputs_differ_and_do_no_harm(before, after):
+    assert compare(before, after)[0] is Agreement.DIFFERENT
+    assert compare(before, before)[0] is Agreement.IDENTICAL

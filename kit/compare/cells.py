@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 from kit.compare.comparator import CELLS, Comparator, Kind, metric_comparator
 from kit.compare.comparison import Agreement, Comparison
 from kit.compare.images import compare_images
 from kit.compare.metrics import compare_metric
 from kit.compare.moments import Window
+from kit.compare.parts import SCRAP, Part, join_lines, read_parts
 from kit.compare.structure import compare_values
 from kit.compare.tally import Tally, show
 from kit.compare.volatile import normalise_markup, normalise_text
 
 INJECTED = "injected-parameters"
-_SCRAP = "application/scrapbook.scrap."
 _MARKUP = ("text/html", "image/svg+xml", "text/markdown", "text/latex")
 _PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _WIDGETS = "application/vnd.jupyter.widget-"  # their models are named at random, and the page cannot show them alone
@@ -29,17 +28,9 @@ _TEXT_COMPARATOR = "text"
 _SHOWN = 100
 
 
-class _Part(NamedTuple):
-    """One thing that a cell shows: its place in words, media type, content."""
-
-    place: str
-    media_type: str
-    content: Any
-
-
 def read_cells(notebook: Mapping[str, Any]) -> dict[str, str]:
     """Source of each code cell by its id, without the parameters that papermill injected."""
-    return {key: _text(cell.get("source", "")) for key, cell in _code_cells(notebook).items() if key != INJECTED}
+    return {key: join_lines(cell.get("source", "")) for key, cell in _code_cells(notebook).items() if key != INJECTED}
 
 
 def compare_cells(
@@ -84,7 +75,7 @@ def _code_cells(notebook: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         if cell.get("cell_type") != "code":
             continue
         key = str(cell.get("id") or f"#{index}")
-        if INJECTED in cell.get("metadata", {}).get("tags", ()):
+        if INJECTED in (cell.get("metadata") or {}).get("tags", ()):
             key = INJECTED  # papermill gives it a new id each time
         cells[key if key not in cells else f"{key} at {index}"] = cell
     return cells
@@ -104,9 +95,9 @@ def _compare_cell(
     if before is None or after is None:
         detail = "there is no such cell any more" if after is None else "there was no such cell"
         return Comparison(CELLS + key, told, Agreement.DIFFERENT, detail)
-    if _as_stored(before) == _as_stored(after):
+    old, new = read_parts(before), read_parts(after)
+    if old == new:
         return Comparison(CELLS + key, told, Agreement.IDENTICAL)
-    old, new = (_read_parts(cell) for cell in (before, after))
     if [(part.place, part.media_type) for part in old] != [(part.place, part.media_type) for part in new]:
         return Comparison(CELLS + key, told, Agreement.DIFFERENT, _tell_missing(old, new))
     for was, now in zip(old, new, strict=True):
@@ -116,39 +107,7 @@ def _compare_cell(
     return Comparison(CELLS + key, told, Agreement.EQUAL, "the same but for what changes each time")
 
 
-def _as_stored(cell: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    return [(part.place, part.media_type, part.content) for part in _read_parts(cell)]
-
-
-def _read_parts(cell: Mapping[str, Any]) -> list[_Part]:
-    """What a cell shows: each stream joined, then errors and displays in their order."""
-    outputs = cell.get("outputs", ())
-    streams = {
-        name: "".join(
-            _text(o.get("text", "")) for o in outputs if o.get("output_type") == "stream" and o["name"] == name
-        )
-        for name in sorted({o.get("name", "") for o in outputs if o.get("output_type") == "stream"})
-    }
-    parts = [_Part(name, "text/plain", text) for name, text in streams.items()]
-    counts: Counter[str] = Counter()
-    for output in outputs:
-        if output.get("output_type") == "error":
-            parts.append(_Part("error", "text/plain", f"{output.get('ename')}: {output.get('evalue')}"))
-            continue
-        for media_type, content in sorted((output.get("data") or {}).items()):
-            counts[media_type] += 1
-            name = content.get("name") if media_type.startswith(_SCRAP) and isinstance(content, dict) else None
-            place = f"scrap {name!r}" if name else f"{media_type} {counts[media_type]}"
-            parts.append(_Part(place, media_type, content if isinstance(content, dict) else _text(content)))
-    return parts
-
-
-def _text(value: Any) -> Any:
-    """A notebook stores text as one string or as a list of lines."""
-    return "".join(value) if isinstance(value, list) and all(isinstance(line, str) for line in value) else value
-
-
-def _tell_missing(before: list[_Part], after: list[_Part]) -> str:
+def _tell_missing(before: list[Part], after: list[Part]) -> str:
     old, new = ([f"{part.place}" for part in parts] for parts in (before, after))
     gone, come = ([place for place in side if place not in other] for side, other in ((old, new), (new, old)))
     told = ([f"without {', '.join(gone[:3])}"] if gone else []) + ([f"with new {', '.join(come[:3])}"] if come else [])
@@ -156,8 +115,8 @@ def _tell_missing(before: list[_Part], after: list[_Part]) -> str:
 
 
 def _compare_part(
-    before: _Part,
-    after: _Part,
+    before: Part,
+    after: Part,
     comparator: Comparator | None,
     comparators: Mapping[str, Comparator],
     windows: tuple[Window | None, Window | None],
@@ -166,7 +125,7 @@ def _compare_part(
     media_type, old, new = before.media_type, before.content, after.content
     if old == new:
         return ""
-    if media_type.startswith(_SCRAP):
+    if media_type.startswith(SCRAP):
         return _compare_scraps(old, new, comparators)
     if comparator and comparator.kind is Kind.BYTES:
         return _first_line(str(old), str(new))
@@ -183,6 +142,8 @@ def _compare_part(
 
 
 def _compare_scraps(before: Any, after: Any, comparators: Mapping[str, Comparator]) -> str:
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return "not a readable scrap"
     old, new = before.get("data"), after.get("data")
     if all(isinstance(value, bool | int | float | str) for value in (old, new)):
         comparator = metric_comparator(str(before.get("name")), comparators)

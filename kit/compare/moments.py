@@ -58,10 +58,10 @@ def _is_date_within(match: re.Match[str], start: datetime, end: datetime) -> boo
     parts = match.groupdict()
     month = _MONTHS.index(parts["month_name"]) + 1 if parts.get("month_name") else int(parts["month"])
     hour, minute, second = (int(parts.get(part) or 0) for part in ("hour", "minute", "second"))
-    zone = _zone(parts.get("zone"))
     try:
+        zone = _zone(parts.get("zone"))
         moment = datetime(int(parts["year"]), month, int(parts["day"]), hour, minute, second, tzinfo=zone)
-    except ValueError:  # no such day or hour
+    except ValueError:  # no such day, hour or zone
         return False
     unknown = timedelta() if parts.get("zone") else _ANY_ZONE
     day = timedelta() if parts.get("hour") else _DAY  # of a date it is the beginning

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import filecmp
+import struct
+import tokenize
+import zlib
 from pathlib import Path
 
 from kit.compare.comparator import Comparator, Kind, comparator_of
@@ -16,6 +19,11 @@ from kit.compare.tensors import compare_tensor_files, compare_variables, is_save
 from kit.files import CHUNK_BYTES
 
 _UNITS = {Kind.IMAGE: "pixels"}
+# What the readers of these formats raise for broken files, found by mutating files of each; a test does so again.
+BROKEN = (
+    ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
+    csv.Error, struct.error, tokenize.TokenError, zlib.error,
+)  # fmt: skip
 
 
 def compare_outputs(name: str, before: Path, after: Path, comparator: Comparator | None = None) -> Comparison:
@@ -32,7 +40,7 @@ def compare_outputs(name: str, before: Path, after: Path, comparator: Comparator
         return Comparison(name, str(chosen), Agreement.IGNORED, chosen.reason)
     try:
         agreement, detail = _compare(name, before, after, chosen, is_declared=comparator is not None)
-    except (ValueError, OSError, EOFError, RecursionError, csv.Error) as error:
+    except BROKEN as error:
         agreement, detail = Agreement.UNREADABLE, _first_line(error)
     return Comparison(name, str(chosen), agreement, detail)
 
@@ -132,7 +140,7 @@ def _compare_member(
     chosen = comparator if by_type.kind is comparator.kind else Comparator(Kind.BYTES) if is_declared else by_type
     try:
         return _compare_files(before, after, chosen)
-    except (ValueError, OSError, EOFError, RecursionError, csv.Error) as error:
+    except BROKEN as error:
         return Agreement.UNREADABLE, _first_line(error)
 
 

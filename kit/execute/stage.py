@@ -139,7 +139,7 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
         for artifact in plan.release.manifest.artifacts:
             workspace.release.mkdir(exist_ok=True)
             objects.copy_artifact(artifact, workspace.release / artifact.name)
-    scratch = workbench.project.scratch / "scratch" / _work_key(plan)
+    scratch = _choose_scratch(workbench, plan, workspace)
     scratch.mkdir(parents=True, exist_ok=True)
     release = plan.release and msgspec.structs.replace(plan.release, folder=str(workspace.release))
     workspace.write_context(
@@ -161,10 +161,16 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
     )
 
 
+def _choose_scratch(workbench: Workbench, plan: Plan, workspace: Workspace) -> Path:
+    """A folder that survives failed attempts of the same work; what is done again starts from nothing."""
+    if plan.reproduces:
+        return workspace.folder / "scratch"
+    return workbench.project.scratch / "scratch" / _work_key(plan)
+
+
 def _work_key(plan: Plan) -> str:
     """Same code, parameters and inputs give the same scratch folder."""
-    inputs = [each.artifact.sha256 for each in plan.inputs]
-    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, inputs, plan.reproduces]
+    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, [each.artifact.sha256 for each in plan.inputs]]
     return sha256_bytes(canonical_json(work))[:24]
 
 
@@ -205,7 +211,7 @@ def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Re
     status = Status.FAILED if failure else Status.SUCCEEDED
     closed = _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
     if closed.succeeded:
-        remove_tree(workbench.project.scratch / "scratch" / _work_key(plan))
+        remove_tree(_choose_scratch(workbench, plan, workspace))
     return closed
 
 

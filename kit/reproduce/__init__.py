@@ -1,0 +1,7 @@
+"""Reproductions: an execution done again from its record alone, compared, stated and entered in the ledger."""
+
+from kit.reproduce.findings import Code, Finding, Level, Report, Reproduction
+from kit.reproduce.stage import reproduce_record
+from kit.reproduce.whole import reproduce
+
+__all__ = ["Code", "Finding", "Level", "Report", "Reproduction", "reproduce", "reproduce_record"]
