@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import io
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from kit.project import ENVIRONMENTS, NOTEBOOKS, Project, graph_of_notebooks
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NEVER = ("__pycache__", ".ipynb_checkpoints", ".git", ".venv", ".kit", "node_modules")
 MAX_UNPACKED_BYTES = 4 << 30
+_PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\r?$", re.MULTILINE)
 
 
 class Bundle(msgspec.Struct, frozen=True):
@@ -81,7 +83,7 @@ def make_bundle(project: Project, *, tracked_only: bool) -> Bundle:
     stored, not deflated, because compressed bytes differ between versions of zlib.
 
     Raises:
-        ProjectError: a source is a symbolic link or cannot be read.
+        ProjectError: a source is a symbolic link, cannot be read, or holds a private key.
     """
     names = list_sources(project, tracked_only=tracked_only)
     buffer = io.BytesIO()
@@ -157,6 +159,10 @@ def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> None:
             f"source {name} is {kind}; a bundle holds regular files only: replace it, or add it to [tool.kit] exclude"
         )
     data = path.read_bytes()
+    if _PRIVATE_KEY.search(data):
+        raise ProjectError(
+            f"source {name} holds a private key, which a bundle would archive for ever: move it out of the project"
+        )
     if name.endswith(".ipynb"):
         data = strip_notebook(data, name)
     entry = zipfile.ZipInfo(name, _EPOCH)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from kit.errors import UndecidableError
 
 CHUNK_BYTES = 1 << 20
 
@@ -71,13 +75,57 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; never follows a link, never waits for a pipe's writer.
+
+    Raises:
+        OSError: it is not there, or is no regular file.
+        UndecidableError: it may not be read, so nothing can be said about it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except PermissionError as error:
+        raise UndecidableError(f"{path}: you may not read it, so nothing can be decided about it") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def is_regular(path: Path) -> bool:
+    """True for a regular file itself, not for a link to one."""
+    return path.is_file() and not path.is_symlink()
+
+
+def seal_file(path: Path) -> str:
+    """Make a regular file read-only and durable; gives its digest. A link is refused: its target is not ours to change."""
+    with open_regular(path) as file:
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+        return digest_of(file)
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a regular file; see `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def digest_of(file: BinaryIO) -> str:
+    """SHA-256 of what is left of an open file, read in chunks of 1 MiB."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, read in chunks of 1 MiB."""
-    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return digest_of(file)
 
 
 def copy_and_hash(source: Path, target: Path) -> tuple[str, int]:
@@ -132,7 +180,9 @@ def create_exclusive(path: Path, data: bytes, mode: int = 0o444) -> bool:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            return False
+            # NFS: the server linked it, its answer was lost, and the client asked again.
+            if not os.path.samestat(temporary.lstat(), path.lstat()):
+                return False
     sync_folder(path.parent)
     return True
 
@@ -146,7 +196,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def _write_durably(path: Path, data: bytes, mode: int) -> None:
-    with path.open("xb") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fchmod(file.fileno(), mode)

@@ -147,7 +147,7 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise IntegrityError(f"{where}: not a readable release: {error}") from error
     if sha256_bytes(canonical_json(manifest.configuration)) != manifest.configuration_sha256:
         raise IntegrityError(f"{where}: the frozen configuration does not have the digest that the release names")

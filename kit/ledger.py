@@ -20,7 +20,7 @@ from typing import Annotated
 import msgspec
 
 from kit.errors import IntegrityError, NewerFormatError
-from kit.files import canonical_json, create_exclusive, sha256_bytes
+from kit.files import canonical_json, create_exclusive, read_regular, sha256_bytes
 from kit.merkle import Frontier, hash_leaf
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     time: Annotated[datetime, msgspec.Meta(tz=True)]
     who: str
     release: Annotated[str, msgspec.Meta(pattern=rf"\A({_RELEASE.pattern})?\Z")] = ""
-    checkpoint: Annotated[int, msgspec.Meta(ge=0)] = 0
+    checkpoint: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)] = 0
 
     def encode(self) -> bytes:
         """Canonical JSON, the entry's exact bytes."""
@@ -176,7 +176,7 @@ class Ledger:
 
     def _read_bytes(self, seq: int) -> bytes:
         try:
-            return self.path(seq).read_bytes()
+            return read_regular(self.path(seq))
         except OSError as error:
             raise IntegrityError(f"{self._name(seq)}: cannot be read: {error.strerror}") from error
 

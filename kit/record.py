@@ -213,7 +213,7 @@ def decode_record(data: bytes, where: str) -> Record:
                 f"{where}: record format {declared['format']} is newer than this kit reads ({FORMAT}); update kit"
             )
         record = msgspec.convert(declared, Record)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise IntegrityError(f"{where}: not a readable record: {error}") from error
     if record.format != FORMAT:
         raise IntegrityError(f"{where}: there is no record format {record.format}; the first is {FORMAT}")

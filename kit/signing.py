@@ -107,7 +107,7 @@ class Envelope(msgspec.Struct, frozen=True):
         """
         try:
             statement = msgspec.json.decode(self.payload, type=dict[str, Any])
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise IntegrityError(f"{where}: its payload is no statement: {error}") from error
         if self.payload_type != PAYLOAD_TYPE or statement.get("_type") != "https://in-toto.io/Statement/v1":
             raise IntegrityError(f"{where}: expected an in-toto Statement v1, found {self.payload_type!r}")
@@ -177,7 +177,7 @@ def decode_envelope(data: bytes, where: str) -> Envelope:
         text = msgspec.json.decode(data, type=_EnvelopeText)
         signatures = tuple((each.keyid, base64.b64decode(each.sig, validate=True)) for each in text.signatures)
         envelope = Envelope(base64.b64decode(text.payload, validate=True), text.payloadType, signatures)
-    except (msgspec.ValidationError, msgspec.DecodeError, binascii.Error, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise IntegrityError(f"{where}: not a readable DSSE envelope: {error}") from error
     if envelope.encode() != data:
         raise IntegrityError(f"{where}: the envelope is not in canonical form")
@@ -285,6 +285,7 @@ def create_signing_key(path: Path, name: str) -> SigningKey:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not create_exclusive(path, f"name: {name}\n".encode() + pem, mode=0o600):
         raise UsageError(f"{path} is there already; a key is never replaced: move it away first, and keep it")
     return SigningKey(private, name)

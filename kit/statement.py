@@ -28,12 +28,13 @@ OUTPUTS = "outputs/"
 Statement = dict[str, Any]
 
 
-def describe_execution(record: Record, files: Mapping[str, str]) -> Statement:
+def describe_execution(record: Record, files: Mapping[str, str], origin: str) -> Statement:
     """Provenance of everything that an execution left.
 
     Args:
         record: closed.
         files: digests of all files of the record by their path in it.
+        origin: names the archive that it was executed for, so that no other can pass it off as its own.
     """
     subjects = [describe_resource(name, sha256) for name, sha256 in sorted(files.items())]
     subjects += [_artifact(artifact, f"{OUTPUTS}{artifact.name}") for artifact in record.outputs]
@@ -46,7 +47,11 @@ def describe_execution(record: Record, files: Mapping[str, str]) -> Statement:
             "release": record.release,
             "reproduces": record.reproduces,
         },
-        "internalParameters": {"determinism": record.determinism, "threads": record.machine.thread_settings},
+        "internalParameters": {
+            "archive": origin,
+            "determinism": record.determinism,
+            "threads": record.machine.thread_settings,
+        },
         "resolvedDependencies": list(_dependencies(record)),
     }
     run = {
@@ -121,7 +126,8 @@ def describe_tests(
 def subjects_of(statement: Mapping[str, Any]) -> dict[str, str]:
     """Digests by name of what a statement is about; a malformed subject is left out, so that nothing rests on it."""
     found = {}
-    for subject in statement.get("subject") or ():
+    subjects = statement.get("subject")
+    for subject in subjects if isinstance(subjects, list) else ():
         digest = subject.get("digest") if isinstance(subject, dict) else None
         if isinstance(digest, dict) and isinstance(digest.get("sha256"), str) and isinstance(subject.get("name"), str):
             found[subject["name"]] = digest["sha256"]

@@ -1,8 +1,10 @@
 """Records, objects and releases in a folder: made once, never rewritten."""
 
+import os
 import socket
 import stat
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -296,6 +298,40 @@ def test_record_without_an_end_in_the_ledger_is_lost_whatever_its_files_say(arch
     folder.rename(folder.with_name(f"{record.id}{OPEN}"))
     archive.ledger.path(2).unlink()
     assert archive.read_record(record.id).status is Status.LOST
+
+
+def test_what_kit_did_not_write_is_never_sealed(archive: Archive, tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+
+    def link(folder: Path) -> None:
+        (folder / "x").symlink_to(secret)
+
+    plants: list[Callable[[Path], object]] = [
+        link,
+        lambda folder: (folder / "record.json").write_bytes(b"{}"),
+        lambda folder: (folder / "statement.dsse.json").write_bytes(b"{}"),
+        lambda folder: (folder / "more.txt").write_bytes(b"more"),
+        lambda folder: (folder / "source.ipynb").unlink(),
+        lambda folder: os.mkfifo(folder / "pipe"),
+    ]
+    for number, plant in enumerate(plants):
+        record = make_record(started=START + timedelta(hours=number))
+        opened = archive.open_record(started(record), {"source.ipynb": b"{}"})
+        plant(opened.folder)
+        with pytest.raises(OSError, match=r"was there before|not what kit wrote|was removed|regular|[Ll]oop|symbolic"):
+            opened.close(record, {})
+        assert archive.read_record(record.id).status is not Status.SUCCEEDED
+    assert [entry.kind for entry in archive.ledger.read_entries()] == [Kind.START] * len(plants)
+    assert (stat.S_IMODE(secret.stat().st_mode), secret.read_text()) == (0o600, "secret")
+
+
+def test_record_of_another_host_that_was_ended_but_not_named_is_closed_by_the_next_reader(archive: Archive) -> None:
+    record = seal_record(archive, make_record())
+    folder = archive.record_folder(record.id)
+    folder.rename(folder.with_name(f"{record.id}{OPEN}"))
+    assert archive.read_record(record.id) == record
 
 
 def test_record_that_did_another_again_is_never_the_newest(archive: Archive) -> None:

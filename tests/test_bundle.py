@@ -210,3 +210,16 @@ def test_unsafe_or_broken_bundle_writes_nothing_outside(tmp_path, data):
 def test_entry_without_a_mode_becomes_a_plain_file(tmp_path):
     unpack_bundle(make_zip(("a", stat.S_IFREG), ("b", stat.S_IFREG | 0o6755)), tmp_path)
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"] == [0o644, 0o755]
+
+
+def test_private_key_is_never_bundled(project):
+    write_files(
+        project.root, {"notebooks/k.txt": "name: ana\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}
+    )
+    with pytest.raises(ProjectError, match=r"notebooks/k\.txt holds a private key"):
+        make_bundle(project, tracked_only=False)
+
+
+def test_source_that_speaks_of_keys_is_bundled(project):
+    write_files(project.root, {"notebooks/k.py": 'HEAD = "-----BEGIN PRIVATE KEY-----"\n'})
+    assert "notebooks/k.py" in make_bundle(project, tracked_only=False).names()

@@ -339,7 +339,7 @@ def reseal(files: Files, edit: Callable[[Record], Record], key: SigningKey | Non
     inner = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
     inner |= {"record.json": record.encode()} | {name.replace("__", "/"): data for name, data in more.items()}
     digests = {name: sha256(data) for name, data in inner.items() if name != "statement.dsse.json"}
-    inner["statement.dsse.json"] = make_envelope(describe_execution(record, digests), key).encode()
+    inner["statement.dsse.json"] = make_envelope(describe_execution(record, digests, "kit/x/1"), key).encode()
     rest = {name: data for name, data in files.items() if not name.startswith(folder)}
     return {**rest, **{f"records/{record.id}/{name}": data for name, data in inner.items()}}
 

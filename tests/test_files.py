@@ -1,4 +1,5 @@
 import json
+import os
 import threading
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -13,6 +14,7 @@ from kit.files import (
     format_bytes,
     format_time,
     parse_time,
+    read_regular,
     remove_tree,
     sha256_bytes,
     sha256_file,
@@ -160,3 +162,13 @@ def test_removing_a_tree_that_is_not_there_is_fine(tmp_path):
 )
 def test_sizes_read_in_decimal_units(size_bytes, text):
     assert format_bytes(size_bytes) == text
+
+
+def test_regular_files_only_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_regular(tmp_path / "file") == b"1"
+    for name in ("link", "pipe", ".", "missing"):
+        with pytest.raises(OSError, match=r"regular|symbolic|No such"):
+            read_regular(tmp_path / name)

@@ -406,7 +406,7 @@ def test_ledger_that_vanished_is_no_empty_one(tmp_path):
 def test_folder_in_the_place_of_an_entry_is_named(tmp_path):
     ledger = fill(tmp_path, 1)
     ledger.path(2).mkdir()
-    with pytest.raises(IntegrityError, match=r"^ledger/000000002\.json: cannot be read: Is a directory"):
+    with pytest.raises(IntegrityError, match=r"^ledger/000000002\.json: cannot be read: no regular file"):
         append(ledger)
 
 

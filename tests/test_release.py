@@ -6,13 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from kit.archive import VERDICT
 from kit.errors import NotFoundError, PolicyError, UsageError
 from kit.execute import Order, Workbench, execute_plan, plan_stage
+from kit.files import sha256_bytes
 from kit.gate import Manifest, Release
+from kit.ledger import Kind
 from kit.project import Project
 from kit.record import Record, Status
 from kit.release import ProbeOutcome, cut_release, plan_release, plan_run
-from kit.testing import DATA, FakeEngine, make_project, make_workbench, write_outputs
+from kit.testing import DATA, START, FakeEngine, make_project, make_workbench, write_outputs
 from kit.workspace import Context
 
 GATED = DATA + '[settings]\nbatch = 10\n[gates]\nmetrics.auc = {{ min = 0.6, max = 0.8 }}\n[release]\nfrom = "{0}"\n'
@@ -205,3 +208,13 @@ def test_changed_byte_of_the_released_model_is_never_executed(tmp_path: Path) ->
     assert record.failure is not None
     assert record.failure.kind == "IntegrityError"
     assert msgspec.structs.asdict(record)["cells"] == ()
+
+
+def test_release_of_another_environment_never_runs_here_whatever_the_ledger_says(tmp_path: Path) -> None:
+    workbench = make_trained(tmp_path)
+    record, _ = release(workbench)
+    verdict = workbench.archive.read_envelope(record.id, VERDICT)
+    who, sha256 = "mallory@laptop", sha256_bytes(verdict.encode())
+    workbench.archive.ledger.append(Kind.RELEASE, record.id, sha256, who, START, "dev")
+    with pytest.raises(PolicyError, match="dev-1 holds the verdict and the configuration of 'staging'"):
+        plan_run(workbench, Order("run", "dev"))

@@ -7,9 +7,10 @@ import pytest
 
 from kit.errors import PolicyError
 from kit.execute import Order, Workbench, describe_signature
+from kit.execute.plan import bundle_of
 from kit.pipeline import execute_stage
 from kit.project import Project
-from kit.release import ProbeOutcome, plan_release
+from kit.release import ProbeOutcome, judge_candidate, plan_release
 from kit.signing import SigningKey
 from kit.testing import DATA, FakeEngine, make_key, make_project, make_workbench, write_outputs
 
@@ -59,7 +60,44 @@ def test_input_of_a_colleague_counts_once_the_project_trusts_the_key(project: Pr
     order = Order("train", "strict", inputs={"table.csv": record.id})
     with pytest.raises(PolicyError, match="not among the trusted keys"):
         execute_stage(workbench(project, ANA), order)
-    assert execute_stage(workbench(project, ANA, BEN), order).record.succeeded
+    assert execute_stage(workbench(project, ANA, ANA, BEN), order).record.succeeded
+
+
+def test_own_key_counts_only_if_the_project_trusts_it(project: Project) -> None:
+    with pytest.raises(PolicyError, match=r"your key ana.*not among the trusted keys"):
+        execute_stage(workbench(project, ANA, BEN), Order("prepare", "strict"))
+
+
+def test_path_in_place_of_a_record_is_refused(project: Project) -> None:
+    (project.root / "evil.csv").write_text("x\n")
+    with pytest.raises(PolicyError, match=r"instead of a record of stage 'prepare'"):
+        execute_stage(workbench(project, ANA), Order("train", "strict", inputs={"table.csv": "evil.csv"}))
+
+
+def test_gate_refuses_a_lineage_in_which_a_path_stood_for_a_record(project: Project) -> None:
+    (project.root / "evil.csv").write_text("x\n")
+    bench = workbench(project, ANA)
+    execute_stage(bench, Order("build", "dev"))
+    execute_stage(bench, Order("train", "dev", inputs={"table.csv": "evil.csv"}))
+    plan = plan_release(bench, Order("release", "staging"), probe)
+    assert plan.gate is not None
+    assert any("so nobody has signed it" in reason for reason in plan.gate.verdict.reasons)
+
+
+def test_unsigned_build_vouches_for_no_bundle(project: Project) -> None:
+    execute_stage(workbench(project, None), Order("build", "dev"))
+    bench = workbench(project, ANA)
+    for stage in ("prepare", "train"):
+        execute_stage(bench, Order(stage, "dev"))
+    evidence = judge_candidate(
+        bench.archive,
+        project.read_environment("staging"),
+        bench.archive.find_record(bench.archive.list_ids()[-1]),
+        bundle_of(bench.archive, bench.archive.find_record(bench.archive.list_ids()[-1])),
+        probe,
+        bench.trusted_keys,
+    ).evidence
+    assert (evidence[0].kind, evidence[0].finding.value) == ("code", "refuses")
 
 
 def test_record_changed_after_it_was_signed_is_refused(project: Project) -> None:

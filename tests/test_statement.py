@@ -20,7 +20,7 @@ GATED = DATA + '[gates]\nmetrics.auc = { min = 0.6 }\n[release]\nfrom = "dev"\n'
 
 def test_execution_is_stated_as_slsa_provenance() -> None:
     record = make_record(reproduces="20260228T093000Z-train-aaaaaa", determinism={"seed": 7})
-    statement = describe_execution(record, {"record.json": "1" * 64, "log.txt": "2" * 64})
+    statement = describe_execution(record, {"record.json": "1" * 64, "log.txt": "2" * 64}, "kit/x/1")
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     assert subjects_of(statement) == {"record.json": "1" * 64, "log.txt": "2" * 64, "outputs/model.keras": DIGEST}
@@ -33,7 +33,7 @@ def test_execution_is_stated_as_slsa_provenance() -> None:
         "release": None,
         "reproduces": "20260228T093000Z-train-aaaaaa",
     }
-    assert definition["internalParameters"]["determinism"] == {"seed": 7}
+    assert definition["internalParameters"] == {"archive": "kit/x/1", "determinism": {"seed": 7}, "threads": {}}
     names = [each["name"] for each in definition["resolvedDependencies"]]
     assert names == ["bundle.zip", "notebooks/train.ipynb", "environments/dev.toml", "inputs/größe.parquet"]
     assert run["metadata"]["invocationId"] == record.id

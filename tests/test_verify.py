@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,14 +18,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from kit.archive import Archive, make_checkpoint, open_archive
+from kit.archive import STATEMENT, Archive, make_checkpoint, open_archive, read_origin
 from kit.checkpoint import Checkpoint, decode_checkpoint
+from kit.errors import UndecidableError
 from kit.execute import Order
 from kit.files import canonical_json, sha256_bytes
 from kit.ledger import Kind, Ledger
 from kit.pipeline import execute_all, execute_stage
 from kit.record import Process, Status
 from kit.release import ProbeOutcome
+from kit.signing import decode_envelope, make_envelope
+from kit.statement import describe_execution
 from kit.testing import (
     DATA,
     START,
@@ -257,16 +263,12 @@ class Attacker:
         (folder / "record.json").write_bytes(better.encode())
         if not fix_statement:
             return ""
-        from kit.archive import STATEMENT
-        from kit.signing import make_envelope
-        from kit.statement import describe_execution
-
         files = {
             path.relative_to(folder).as_posix(): sha256_bytes(path.read_bytes())
             for path in folder.rglob("*")
             if path.is_file() and path.name != STATEMENT
         }
-        data = make_envelope(describe_execution(better, files), None).encode()
+        data = make_envelope(describe_execution(better, files, read_origin(self.archive)), None).encode()
         (folder / STATEMENT).write_bytes(data)
         return sha256_bytes(data)
 
@@ -393,6 +395,138 @@ def test_attack_on_an_unsigned_archive_is_caught_by_a_checkpoint_from_outside(
     assert ATTACKS[attack] <= codes(report), report.findings
 
 
+# --- entries that tell of something that did not happen --------------------------------------------------------------
+
+
+def release_again(attacker: Attacker) -> None:
+    """An older genuine verdict, entered once more: what is live would go back."""
+    old = next(attacker.ledger.read(seq) for seq in range(1, 17) if attacker.ledger.read(seq).kind is Kind.RELEASE)
+    attacker.ledger.append(Kind.RELEASE, old.record, old.sha256, old.who, old.time, "dev")
+
+
+def release_elsewhere(attacker: Attacker) -> None:
+    old = next(attacker.ledger.read(seq) for seq in range(1, 17) if attacker.ledger.read(seq).kind is Kind.RELEASE)
+    attacker.ledger.append(Kind.RELEASE, old.record, old.sha256, old.who, old.time, "production")
+
+
+def release_a_lost_execution(attacker: Attacker) -> None:
+    lost = record_ids(attacker.archive, "train")[-1]
+    attacker.ledger.append(Kind.RELEASE, lost, "0" * 64, "me", START, "dev")
+
+
+def import_over_an_execution(attacker: Attacker) -> None:
+    lost = record_ids(attacker.archive, "train")[-1]
+    folder = attacker.archive / "records" / lost
+    shutil.copytree(attacker.archive / "records" / first_train(attacker.archive), folder)
+    shutil.rmtree(folder.with_name(f"{lost}.open"))
+    attacker.ledger.append(Kind.IMPORT, lost, sha256_bytes((folder / STATEMENT).read_bytes()), "me", START)
+
+
+def compare_nothing(attacker: Attacker) -> None:
+    record = Archive(attacker.archive).read_record(first_train(attacker.archive))
+    attacker.ledger.append(Kind.REPRODUCTION, record.id, record.outputs[0].sha256, "me", START)
+
+
+def take_from_another_archive(attacker: Attacker) -> None:
+    other = open_archive(attacker.archive.parent / "other", "example", KEY)
+    record = seal_record(other, make_record(stage="prepare", started=START + timedelta(days=3)))
+    shutil.copytree(other.record_folder(record.id), attacker.archive / "records" / record.id)
+    for entry in other.ledger.read_entries():
+        attacker.ledger.append(entry.kind, entry.record, entry.sha256, entry.who, entry.time)
+
+
+FALSE_ENTRIES: dict[Callable[[Attacker], None], Code] = {
+    release_again: Code.REWRITTEN,
+    release_elsewhere: Code.REWRITTEN,
+    release_a_lost_execution: Code.UNLOGGED,
+    import_over_an_execution: Code.REWRITTEN,
+    compare_nothing: Code.EDITED,
+    take_from_another_archive: Code.REORDERED,
+}
+
+
+@pytest.mark.parametrize("attack", FALSE_ENTRIES, ids=lambda each: str(each.__name__))
+def test_entry_that_tells_of_what_did_not_happen_is_found(archive: Path, attack: Callable[[Attacker], None]) -> None:
+    attack(Attacker(archive))
+    make_checkpoint(Archive(archive, read_origin(archive), KEY))  # an honest command covers it
+    assert FALSE_ENTRIES[attack] in codes(verify_archive(archive, KEYS))
+
+
+def test_links_pipes_and_huge_numbers_are_found_and_stop_nothing(archive: Path) -> None:
+    train_folder = archive / "records" / first_train(archive)
+    odd: list[Path] = [
+        archive / "ledger/000000004.json",
+        *(path for path in (archive / "objects").rglob("*") if path.is_file()),
+        archive / "checkpoints/16",
+        train_folder / STATEMENT,
+        train_folder / "record.json",
+        next(archive.glob("records/*.open/started.json")),
+    ]
+    for path in odd:
+        data = path.read_bytes()
+        kept = archive.parent / "kept"
+        kept.write_bytes(data)
+        makers: list[Callable[[Path], object]] = [os.mkfifo, lambda path, kept=kept: path.symlink_to(kept), Path.mkdir]  # type: ignore[misc]
+        for make in makers:
+            path.unlink()
+            make(path)
+            assert verify_archive(archive, KEYS).exit_code == 1, f"{path.name}"
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+            path.write_bytes(data)
+    (archive / "ledger/900000000.json").write_bytes(b"{}")
+    assert Code.MISSING in codes(verify_archive(archive, KEYS))
+
+
+def test_record_behind_a_link_is_not_taken_for_a_record(archive: Path) -> None:
+    folder = archive / "records" / first_train(archive)
+    folder.rename(archive.parent / "elsewhere")
+    folder.symlink_to(archive.parent / "elsewhere")
+    assert Code.EDITED in codes(verify_record(archive, folder.name, KEYS))
+
+
+def test_finding_is_one_line_whatever_a_name_holds(archive: Path) -> None:
+    (archive / "records" / "x\x1b[2J\nthe claim holds: yes").mkdir()
+    (archive / os.fsdecode(b"\xff")).write_bytes(b"")
+    command = [sys.executable, "-m", "kit.cli", "verify", str(archive)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, b"\x1b" in done.stdout) == (1, False)
+    assert not any(line.startswith(b"the claim holds") for line in done.stdout.splitlines())
+    in_json = subprocess.run([*command, "--json"], capture_output=True, check=False)
+    assert json.loads(in_json.stdout)["exit_code"] == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_damage_gives_a_report_and_never_passes(archive: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    names = [name for name in files_of(archive) if not is_unsealed(name) and name != "archive.json"]
+    outside = Noted(newest_checkpoint(archive), "ci.log", outside=True)
+    for _ in range(60):
+        path = archive / chance.choice(names)
+        data = path.read_bytes()
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 3)):
+            place = chance.randrange(len(damaged) + 1)
+            damaged[place : place + chance.randint(0, 4)] = chance.randbytes(chance.randint(0, 4))
+        path.write_bytes(damaged)
+        report = verify_archive(archive, KEYS, [outside])
+        assert bytes(damaged) == data or report.exit_code != 0, path
+        path.write_bytes(data)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone who may not read")
+def test_what_may_not_be_read_cannot_be_decided(archive: Path) -> None:
+    (archive / "records" / first_train(archive) / "record.json").chmod(0)
+    for folder in archive.parents:
+        if str(folder).startswith(tempfile.gettempdir() + os.sep):
+            folder.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(UndecidableError, match="you may not read it"):
+            verify_archive(archive, KEYS)
+    finally:
+        os.seteuid(0)
+
+
 def test_rollback_to_an_older_genuine_state_is_caught_only_from_outside(original: Path, tmp_path: Path) -> None:
     older = copy_of(original, tmp_path / "older")
     attacker = Attacker(older)
@@ -433,9 +567,6 @@ def test_checkpoint_by_a_key_that_is_not_trusted_counts_for_nothing(archive: Pat
 
 
 def test_statement_with_a_forged_signature_is_named(archive: Path) -> None:
-    from kit.archive import STATEMENT
-    from kit.signing import decode_envelope
-
     path = archive / "records" / first_train(archive) / STATEMENT
     envelope = decode_envelope(path.read_bytes(), "")
     ((key_id, signature),) = envelope.signatures
@@ -562,6 +693,20 @@ def test_no_checkpoint_is_made_over_a_ledger_that_is_not_a_continuation(archive:
     edit_the_last(Attacker(archive))
     with pytest.raises(OSError, match="not a continuation"):
         make_checkpoint(Archive(archive, opened.origin, KEY), memory)
+
+
+def test_no_checkpoint_is_made_where_one_of_the_same_size_contradicts(archive: Path) -> None:
+    edit_the_last(Attacker(archive))
+    with pytest.raises(OSError, match="contradicts the ledger"):
+        make_checkpoint(Archive(archive, read_origin(archive), KEY))
+
+
+def test_no_checkpoint_is_made_of_another_archive_in_the_same_place(archive: Path, tmp_path: Path) -> None:
+    make_checkpoint(Archive(archive, read_origin(archive), KEY), tmp_path / "memory")
+    marker = archive / "archive.json"
+    marker.write_bytes(marker.read_bytes().replace(read_origin(archive)[-16:].encode(), b"0" * 16))
+    with pytest.raises(OSError, match="another archive"):
+        make_checkpoint(Archive(archive, read_origin(archive), KEY), tmp_path / "memory")
 
 
 def test_no_checkpoint_is_made_over_a_ledger_that_its_newest_checkpoint_contradicts(archive: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import msgspec
 from kit.archive.marker import make_marker, read_origin
 from kit.archive.objects import Objects
 from kit.errors import IntegrityError, NotFoundError, UsageError
-from kit.files import create_exclusive, remove_tree, sha256_bytes, sha256_file, sync_file, sync_folder
+from kit.files import create_exclusive, read_regular, remove_tree, seal_file, sha256_bytes, sync_folder
 from kit.gate import Manifest, Release, decode_manifest
 from kit.ledger import Entry, Kind, Ledger, release_number
 from kit.provenance import is_alive
@@ -26,6 +26,7 @@ OPEN = ".open"
 STATEMENT = "statement.dsse.json"
 VERDICT = "verdict.dsse.json"
 STARTED = "started.json"
+LOG = "log.txt"  # grows while the kernel runs
 RELEASE_FILE = "release.json"
 _SECONDS = len("20260301T093000Z")
 
@@ -33,8 +34,8 @@ _SECONDS = len("20260301T093000Z")
 class OpenRecord:
     """A record that is being written: `records/<id>.open/` until `close` renames it to `records/<id>/`."""
 
-    def __init__(self, archive: Archive, folder: Path, started: Record) -> None:
-        self.folder, self.started, self._archive = folder, started, archive
+    def __init__(self, archive: Archive, folder: Path, started: Record, known: Mapping[str, str]) -> None:
+        self.folder, self.started, self._archive, self._known = folder, started, archive, dict(known)
 
     def close(self, record: Record, files: dict[str, bytes]) -> None:
         """Seal the record: all its files durable and read-only, stated, entered in the ledger, then one rename. Possible once.
@@ -48,19 +49,31 @@ class OpenRecord:
         if not self.folder.is_dir():
             raise UsageError(f"record {record.id} was closed already; a record is closed once")
         for name, data in {**files, "record.json": record.encode()}.items():
-            create_exclusive(self.folder / name, data)
+            if not create_exclusive(self.folder / name, data):
+                raise IntegrityError(f"record {record.id}: {name} was there before kit wrote it")
+            self._known[name] = sha256_bytes(data)
         (self.folder / "journal.jsonl").unlink(missing_ok=True)
         digests = {}
         for path in self.folder.rglob("*"):
-            if path.is_file():
-                path.chmod(0o444)
-                sync_file(path)
-                digests[path.relative_to(self.folder).as_posix()] = sha256_file(path)
-        envelope = self._archive.state(describe_execution(record, digests))
-        create_exclusive(self.folder / STATEMENT, envelope.encode())
+            if path.is_dir() and not path.is_symlink():
+                continue
+            name = path.relative_to(self.folder).as_posix()
+            digests[name] = seal_file(path)
+            if digests[name] != self._known.get(name, digests[name] if name == LOG else ""):
+                raise IntegrityError(f"record {record.id}: {name} is not what kit wrote; someone else writes there")
+        if missing := self._known.keys() - digests.keys():
+            raise IntegrityError(f"record {record.id}: {', '.join(sorted(missing))} was removed while it was written")
+        envelope = self._archive.state(describe_execution(record, digests, self._archive.origin))
+        if not create_exclusive(self.folder / STATEMENT, envelope.encode()):
+            raise IntegrityError(f"record {record.id}: {STATEMENT} was there before kit wrote it")
         sync_folder(self.folder)
         self._archive.enter(Kind.END, record, sha256_bytes(envelope.encode()), record.ended or self.started.started)
-        os.rename(self.folder, self.folder.with_name(record.id))  # noqa: PTH104 - fails on a non-empty target
+        final = self.folder.with_name(record.id)
+        try:
+            os.rename(self.folder, final)  # noqa: PTH104 - fails on a non-empty target
+        except FileNotFoundError:
+            if not final.is_dir():  # a reader that found the end in the ledger was faster
+                raise
         sync_folder(self.folder.parent)
 
 
@@ -110,7 +123,10 @@ class Archive:
             remove_tree(making)
             raise
         sync_folder(self.records_folder)
-        return OpenRecord(self, folder, started)
+        known = {**files, STARTED: started.encode()}
+        return OpenRecord(
+            self, folder, started, {name: sha256_bytes(data) for name, data in known.items() if name != LOG}
+        )
 
     def record_folder(self, record_id: str) -> Path:
         """Where a record's files lie, closed or still open."""
@@ -139,7 +155,7 @@ class Archive:
             if not path.is_file():
                 continue
             try:
-                record = decode_record(path.read_bytes(), where)
+                record = decode_record(read_regular(path), where)
             except FileNotFoundError:
                 continue
             if record.id != record_id:
@@ -147,17 +163,17 @@ class Archive:
             if path.parent == closed:
                 return record
             # Not sealed, so no end holds yet, whatever its files say already.
-            alive = is_alive(record.process, record.machine.host)
-            if not alive and self._finish(record_id):
+            if self._finish(record_id):
                 return self.read_record(record_id)
+            alive = is_alive(record.process, record.machine.host)
             return msgspec.structs.replace(record, status=Status.STARTED if alive else Status.LOST)
         raise NotFoundError(f"{where} is not in {self.folder}, or has no record.json")
 
     def _finish(self, record_id: str) -> bool:
-        """Give a record its final name if its end is in the ledger and its process died just before doing so."""
+        """Give a record its final name if its end is in the ledger: its process died, or is just about to do so."""
         opened = self.records_folder / f"{record_id}{OPEN}"
         with contextlib.suppress(OSError):
-            sha256 = sha256_bytes((opened / STATEMENT).read_bytes())
+            sha256 = sha256_bytes(read_regular(opened / STATEMENT))
             entries = (entry for entry in self.ledger.read_back() if entry.record == record_id)
             if any(entry.kind is Kind.END and entry.sha256 == sha256 for entry in entries):
                 os.rename(opened, self.records_folder / record_id)  # noqa: PTH104 - fails on a non-empty target
@@ -173,7 +189,7 @@ class Archive:
         path = self.record_folder(record_id) / name
         if not path.is_file():
             raise NotFoundError(f"record {record_id} has no {name}")
-        return decode_envelope(path.read_bytes(), f"record {record_id}, {name}")
+        return decode_envelope(read_regular(path), f"record {record_id}, {name}")
 
     def records(self) -> Iterator[Record]:
         """All readable records, newest first; what cannot be read is named in `unreadable`."""

@@ -10,7 +10,7 @@ import msgspec
 from kit.archive.archive import Archive
 from kit.checkpoint import Checkpoint, decode_checkpoint
 from kit.errors import IntegrityError
-from kit.files import canonical_json, create_exclusive, sha256_bytes, write_atomically
+from kit.files import canonical_json, create_exclusive, read_regular, sha256_bytes, write_atomically
 from kit.merkle import Frontier, hash_leaf
 
 
@@ -22,12 +22,14 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size: how many entries it had.
         hashes: of the complete subtrees, hexadecimal, see `kit.merkle.Frontier`.
         head: digest of the last entry.
+        folder: where the archive lay.
     """
 
     origin: str
     size: int
     hashes: tuple[Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")], ...]
     head: str
+    folder: str = ""
 
 
 def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint | None:
@@ -48,10 +50,18 @@ def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint 
     checkpoint = Checkpoint(archive.origin, size, frontier.root)
     if archive.key:
         checkpoint = archive.key.sign_checkpoint(checkpoint)
-        create_exclusive(archive.ledger.checkpoints / str(size), checkpoint.encode())
+        path = archive.ledger.checkpoints / str(size)
+        if not create_exclusive(path, checkpoint.encode()):
+            known = decode_checkpoint(read_regular(path), f"checkpoints/{size}")
+            if (known.origin, known.size, known.root) != (checkpoint.origin, size, checkpoint.root):
+                raise IntegrityError(
+                    f"checkpoints/{size} contradicts the ledger: history was rewritten, or it is none of kit's. No checkpoint "
+                    f"was made; `kit verify` says more"
+                )
     if memory:
         hashes = tuple(node.hex() for node in frontier.hashes)
-        now = Seen(archive.origin, size, hashes, sha256_bytes(archive.ledger.path(size).read_bytes()))
+        head = sha256_bytes(archive.ledger.path(size).read_bytes())
+        now = Seen(archive.origin, size, hashes, head, str(archive.folder.resolve()))
         write_atomically(memory, canonical_json(msgspec.to_builtins(now)))
     return checkpoint
 
@@ -78,6 +88,11 @@ def _recall(archive: Archive, memory: Path | None) -> Seen | None:
         seen = msgspec.json.decode(memory.read_bytes(), type=Seen) if memory and memory.is_file() else None
     except (msgspec.ValidationError, msgspec.DecodeError):
         return None
+    if seen and seen.origin != archive.origin and seen.folder == str(archive.folder.resolve()):
+        raise IntegrityError(
+            f"{archive.folder}: another archive ({archive.origin}) lies where {seen.origin} was. No checkpoint was made; if "
+            f"you replaced it on purpose, remove .kit/ledger.json"
+        )
     return seen if seen and seen.origin == archive.origin and len(seen.hashes) == seen.size.bit_count() else None
 
 
@@ -86,7 +101,7 @@ def _continue(archive: Archive, seen: Seen | None, size: int) -> Frontier:
     frontier, before = Frontier(), ledger.beginning()
     if seen:
         path = ledger.path(seen.size)
-        if seen.size > size or not path.is_file() or sha256_bytes(path.read_bytes()) != seen.head:
+        if seen.size > size or not path.is_file() or sha256_bytes(read_regular(path)) != seen.head:
             raise IntegrityError(
                 f"{archive.folder}: the ledger is not a continuation of what this project saw of it: entry {seen.size} is "
                 f"gone or another. No checkpoint was made. `kit verify` says what was changed; if you went back to an "
@@ -110,7 +125,7 @@ def _require_same(archive: Archive, frontier: Frontier) -> None:
     """Refuse to go on from a checkpoint that the ledger contradicts."""
     path = archive.ledger.checkpoints / str(frontier.size)
     if path.is_file():
-        known = decode_checkpoint(path.read_bytes(), f"checkpoints/{frontier.size}")
+        known = decode_checkpoint(read_regular(path), f"checkpoints/{frontier.size}")
         if known.root != frontier.root:
             raise IntegrityError(
                 f"the ledger's first {frontier.size} entries are not those of checkpoints/{frontier.size}: history was "

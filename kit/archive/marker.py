@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from kit.errors import IntegrityError, NewerFormatError, NotFoundError
-from kit.files import canonical_json, create_exclusive
+from kit.files import canonical_json, create_exclusive, read_regular
 
 FORMAT = 2  # 1: before there was a ledger
 MARKER = "archive.json"
@@ -41,10 +41,12 @@ def read_origin(folder: Path) -> str:
     """
     marker = folder / MARKER
     try:
-        content = msgspec.json.decode(marker.read_bytes())
+        content = msgspec.json.decode(read_regular(marker))
     except FileNotFoundError:
         raise NotFoundError(f"{folder} is no archive: it has no {MARKER}") from None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        raise IntegrityError(f"{marker}: cannot be read: {error.strerror}") from error
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise IntegrityError(f"{marker}: expected archive format {FORMAT}, found no JSON: {error}") from error
     found = content.get("format") if isinstance(content, dict) else None
     if isinstance(found, int) and found > FORMAT:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.cli.console import ExampleCommand, json_option, print_json
+from kit.cli.terminal import printable
 from kit.files import format_bytes
 
 if TYPE_CHECKING:
@@ -120,17 +121,18 @@ def _print_report(report: Report, keys: list[PublicKey], *, as_json: bool, earli
     if as_json:
         print_json({"exit_code": report.exit_code, "verdict": report.verdict, "report": report, "earlier": earlier})
         raise click.exceptions.Exit(report.exit_code)
-    for finding in report.findings:
-        click.echo(finding)
-    click.echo(
-        f"\n{report.subject}: {report.n_records} records, {report.n_entries} ledger entries, "
-        f"{report.n_objects} objects ({format_bytes(report.n_bytes)})"
-    )
-    click.echo(f"root {report.root} of {report.origin}")
-    click.echo(_describe_trust(report, keys))
-    if earlier:
-        click.echo(earlier)
-    click.echo(f"the claim {report.verdict}")
+    lines = [
+        *map(str, report.findings),
+        "",
+        f"{report.subject}: {report.n_records} records, {report.n_entries} ledger entries, {report.n_objects} objects "
+        f"({format_bytes(report.n_bytes)})",
+        f"root {report.root} of {report.origin}",
+        _describe_trust(report, keys),
+        *([earlier] if earlier else []),
+        f"the claim {report.verdict}",
+    ]
+    for line in lines:
+        click.echo(printable(line, None))
     raise click.exceptions.Exit(report.exit_code)
 
 

@@ -11,7 +11,7 @@ import msgspec
 from kit.archive import Archive
 from kit.artifact import Artifact, InputArtifact
 from kit.environment import Environment
-from kit.errors import NotFoundError, UnknownNameError, UsageError
+from kit.errors import NotFoundError, PolicyError, UnknownNameError, UsageError
 from kit.graph import Graph, Stage
 from kit.record import Record
 
@@ -50,6 +50,7 @@ def resolve_inputs(
     Raises:
         UnknownNameError: `named` has a name that is no input.
         NotFoundError: no succeeded record, or no file; says which command makes it.
+        PolicyError: only signed work may go in, and a path stands for a record.
     """
     for name in named:
         if name not in stage.inputs:
@@ -59,6 +60,11 @@ def resolve_inputs(
     for name in stage.inputs:
         producer = graph.producer_of(name)
         if name in named and (producer is None or (root / named[name]).exists()):
+            if producer is not None and environment.policy.signed:
+                raise PolicyError(
+                    f"environments/{environment.name}.toml demands signed work (policy.signed), but input {name!r} is to come "
+                    f"from {named[name]!r} instead of a record of stage {producer.name!r}"
+                )
             resolved.append(archive_source(name, named[name], archive, root, "the command line"))
         elif producer is None:
             where = f"environments/{environment.name}.toml"

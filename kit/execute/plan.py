@@ -44,9 +44,9 @@ class Workbench:
 
     @property
     def trusted_keys(self) -> tuple[PublicKey, ...]:
-        """The keys whose signatures count here: the project's, and the one that this archive signs with."""
+        """The keys whose signatures count here: those that the project names; without any the one that signs here."""
         own = (self.archive.key.public,) if self.archive.key else ()
-        return (*map(parse_public_key, self.project.trusted_keys), *own)
+        return tuple(map(parse_public_key, self.project.trusted_keys)) or own
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from kit.archive import STATEMENT, Archive
 from kit.environment import Environment
 from kit.errors import KitError, NotFoundError, PolicyError
 from kit.files import sha256_bytes
+from kit.record import Record
 from kit.signing import KEY_VARIABLE, PublicKey, Standing, judge_envelope
 from kit.statement import subjects_of
 
@@ -34,26 +35,35 @@ def require_signed(
         raise PolicyError(
             f"{where}, and there is no key to sign with: make one with `kit key new`, or set {KEY_VARIABLE}"
         )
+    if archive.key.public not in keys:
+        raise PolicyError(
+            f"{where}, and your key {archive.key.public.id} is not among the trusted keys: have its line, as `kit key show` "
+            f"prints it, put into trusted_keys in [tool.kit]"
+        )
     for record_id in dict.fromkeys(filter(None, records)):
-        if problem := find_unsigned(archive, record_id, keys):
+        if problem := find_unsigned(archive, archive.read_record(record_id), keys):
             raise PolicyError(f"{where}, but {problem}")
 
 
-def find_unsigned(archive: Archive, record_id: str, keys: Sequence[PublicKey]) -> str:
+def find_unsigned(archive: Archive, record: Record, keys: Sequence[PublicKey]) -> str:
     """Why a record does not count as signed by a trusted key; empty if it does.
+
+    Args:
+        archive: holds its statement.
+        record: as it was read; what is in the folder now does not matter.
+        keys: trusted ones.
 
     Raises:
         NotFoundError: the record or its statement is not there.
         IntegrityError: its statement cannot be read.
     """
-    envelope = archive.read_envelope(record_id)
+    envelope = archive.read_envelope(record.id)
     standing, key = judge_envelope(envelope, keys)
     if standing is not Standing.TRUSTED:
-        return f"record {record_id} is {_UNTRUSTED[standing].format(key=key)}"
-    stated = subjects_of(envelope.read_statement(f"record {record_id}, {STATEMENT}"))
-    path = archive.record_folder(record_id) / "record.json"
-    if not path.is_file() or sha256_bytes(path.read_bytes()) != stated.get("record.json"):
-        return f"record {record_id} was changed after it was signed"
+        return f"record {record.id} is {_UNTRUSTED[standing].format(key=key)}"
+    stated = subjects_of(envelope.read_statement(f"record {record.id}, {STATEMENT}"))
+    if sha256_bytes(record.encode()) != stated.get("record.json"):
+        return f"record {record.id} was changed after it was signed"
     return ""
 
 
@@ -76,7 +86,7 @@ def describe_signature(archive: Archive, record_id: str, keys: Sequence[PublicKe
         case Standing.UNSIGNED:
             return "not signed: anyone who can write to the archive could have made it"
         case Standing.TRUSTED:
-            problem = find_unsigned(archive, record_id, keys)
+            problem = find_unsigned(archive, archive.read_record(record_id), keys)
             return problem or f"signed with {key}, a trusted key"
         case Standing.BAD:
             return f"NOT VALID: the signature is not one of {key}"

@@ -18,7 +18,7 @@ from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
 from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict, judge_metric
-from kit.graph import BUILD
+from kit.graph import BUILD, Graph
 from kit.lineage import read_lineage
 from kit.record import Record
 from kit.signing import PublicKey
@@ -67,7 +67,7 @@ def collect_evidence(
     keys: Sequence[PublicKey] = (),
 ) -> Iterator[Evidence]:
     """Everything that the gate looks at, in the order code, lineage, signatures, checks, metrics, model."""
-    yield from _judge_code(archive, environment, training)
+    yield from _judge_code(archive, environment, training, keys)
     try:
         lineage = read_lineage(archive, training)
     except (KitError, OSError) as error:
@@ -75,18 +75,21 @@ def collect_evidence(
         return
     yield from _judge_lineage(lineage, environment)
     if environment.policy.signed:
-        yield from (_judge_signature(archive, record, keys) for record in lineage)
+        yield from (_judge_signature(archive, record, bundle.read_graph(), keys) for record in lineage)
     yield from _judge_checks(environment, lineage, bundle)
-    yield from _judge_metrics(archive, environment, training)
+    yield from _judge_metrics(archive, environment, training, keys)
     yield _judge_model(archive, environment, training, probe)
 
 
-def _judge_code(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:
+def _judge_code(
+    archive: Archive, environment: Environment, training: Record, keys: Sequence[PublicKey]
+) -> Iterator[Evidence]:
     sha256 = training.code.bundle_sha256
 
     def is_its_build(record: Record) -> bool:
         output = record.output(BUNDLE)
-        return record.stage == BUILD and record.succeeded and output is not None and output.sha256 == sha256
+        made_it = record.stage == BUILD and record.succeeded and output is not None and output.sha256 == sha256
+        return made_it and not (environment.policy.signed and _find_unsigned(archive, record, keys))
 
     build = archive.newest(is_its_build)
     if build is None:
@@ -115,13 +118,21 @@ def _judge_lineage(lineage: list[Record], environment: Environment) -> Iterator[
         yield Evidence("record", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
 
 
-def _judge_signature(archive: Archive, record: Record, keys: Sequence[PublicKey]) -> Evidence:
-    try:
-        problem = find_unsigned(archive, record.id, keys)
-    except (KitError, OSError) as error:
-        problem = f"its statement cannot be read: {error}"
+def _judge_signature(archive: Archive, record: Record, graph: Graph, keys: Sequence[PublicKey]) -> Evidence:
+    problem = _find_unsigned(archive, record, keys)
+    for each in record.inputs:
+        if not each.record and graph.producer_of(each.artifact.name):
+            what = f"{each.artifact.name!r} came from {each.source!r} instead of a record"
+            problem = problem or f"{what}, so nobody has signed it"
     detail = problem or "signed by a trusted key"
     return Evidence("signature", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
+
+
+def _find_unsigned(archive: Archive, record: Record, keys: Sequence[PublicKey]) -> str:
+    try:
+        return find_unsigned(archive, record, keys)
+    except (KitError, OSError) as error:
+        return f"its statement cannot be read: {error}"
 
 
 def _judge_checks(environment: Environment, lineage: list[Record], bundle: Bundle) -> Iterator[Evidence]:
@@ -160,12 +171,18 @@ def _judge_check(
     return Evidence("check", name, Finding.HOLDS, detail)
 
 
-def _judge_metrics(archive: Archive, environment: Environment, training: Record) -> Iterator[Evidence]:
+def _judge_metrics(
+    archive: Archive, environment: Environment, training: Record, keys: Sequence[PublicKey]
+) -> Iterator[Evidence]:
     try:
         live = archive.live_release(environment.name)
         live_metrics: dict[str, Any] = archive.read_manifest(live).metrics if live else {}
+        unsigned = _find_unsigned(archive, archive.read_record(live.record), keys) if live else ""
     except (KitError, OSError) as error:
         yield Evidence("metric", "live release", Finding.REFUSES, f"cannot be read: {error}")
+        return
+    if unsigned and environment.policy.signed:
+        yield Evidence("metric", "live release", Finding.REFUSES, f"cannot be compared with: {unsigned}")
         return
     for name, limits in sorted(environment.gates.metrics.items()):
         yield from judge_metric(

@@ -91,6 +91,11 @@ def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
     release = _choose_release(workbench.archive, order.environment, release_id)
     manifest = workbench.archive.read_manifest(release)
     environment = decode_environment(manifest.configuration, f"release {release.id}")
+    if not order.environment == environment.name == manifest.environment == release.environment:
+        raise PolicyError(
+            f"release {release.id} holds the verdict and the configuration of {environment.name!r}: it was never admitted "
+            f"to {order.environment!r}; `kit verify` says more"
+        )
     _require_no_drift(workbench, environment, release)
     require_signed(workbench.archive, environment, [release.record, manifest.training_record], workbench.trusted_keys)
     bundle = _released_bundle(workbench.archive, manifest)

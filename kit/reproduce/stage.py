@@ -10,6 +10,7 @@ from kit.archive import Archive
 from kit.compare import Cause, find_causes, read_packages
 from kit.errors import IntegrityError, KitError, NotFoundError
 from kit.execute import Workbench, execute_plan
+from kit.execute.signed import find_unsigned
 from kit.ledger import Kind
 from kit.provenance import describe_software
 from kit.record import Record, Status
@@ -18,7 +19,7 @@ from kit.reproduce.findings import Code, Finding, Level, Reproduction, level_of
 from kit.reproduce.judge import judge_records
 from kit.reproduce.names import Names
 from kit.reproduce.plan import plan_again
-from kit.signing import PublicKey, Standing, judge_envelope
+from kit.signing import PublicKey, judge_envelope
 from kit.statement import OUTPUTS, Statement, describe_resource, describe_tests
 
 REQUIREMENTS = "requirements.txt"
@@ -125,11 +126,12 @@ def judge_independence(
     signers = []
     for record in (before, after):
         try:
-            standing, signer = judge_envelope(archive.read_envelope(record.id), keys)
+            unsigned = find_unsigned(archive, record, keys)
+            _, signer = judge_envelope(archive.read_envelope(record.id), keys)
         except (KitError, OSError) as error:
             return False, f"not independently: the statement of {record.id} cannot be read: {error}"
-        if standing is not Standing.TRUSTED:
-            return False, f"not independently: {record.id} is not signed with a trusted key"
+        if unsigned:
+            return False, f"not independently: {unsigned}"
         signers.append(signer)
     if signers[0] == signers[1]:
         return False, f"not independently: both are signed with {signers[0]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 from kit.checkpoint import Checkpoint, find_checkpoints
 from kit.files import write_atomically
 from kit.signing import PublicKey
-from kit.verify.findings import Report
+from kit.verify.findings import Code, Report
 from kit.verify.notes import Noted
 from kit.verify.whole import verify_archive
 
@@ -40,6 +40,7 @@ def audit_archive(
     report = verify_archive(archive, keys, [*earlier, *outside])
     last = remembered[-1] if remembered else None
     head = Checkpoint(report.origin, report.n_entries, base64.b64decode(report.root))
-    if report.exit_code == 0 and head.size and head != last:
+    undecided = {Code.NEWER_FORMAT, Code.TRUNCATED} & {each.code for each in report.findings}
+    if report.exit_code != 1 and not undecided and head.size and head != last:
         write_atomically(file, data + f"{head.line}\n".encode())
     return report, last

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from kit.errors import IntegrityError, NewerFormatError
-from kit.files import sha256_bytes
+from kit.files import is_regular, read_regular, sha256_bytes
 from kit.ledger import Entry, Kind, Ledger, decode_entry
 from kit.merkle import hash_leaf
 from kit.verify.findings import Code, Finding, false, noted, short, undecided
@@ -41,24 +41,32 @@ def read_chain(archive: Path) -> Chain:
     ledger = Ledger(archive)
     chain = Chain({}, [], [])
     names = sorted(path.name for path in ledger.folder.iterdir()) if ledger.folder.is_dir() else []
-    numbers = [int(name[:9]) for name in names if _NAME.fullmatch(name) and (ledger.folder / name).is_file()]
+    numbers = [int(name[:9]) for name in names if _NAME.fullmatch(name) and is_regular(ledger.folder / name)]
     chain.findings += _judge_names(ledger.folder, names)
     before = ledger.beginning()
     whole = True
-    for seq in range(1, max(numbers, default=0) + 1):
+    expected = 1
+    for seq in sorted(numbers):
         path = f"ledger/{seq:09d}.json"
-        try:
-            data = ledger.path(seq).read_bytes()
-        except OSError:
+        if seq > expected:
             whole, before = False, ""
-            meaning = "an entry was removed: what happened then is not proved any more"
-            chain.findings.append(false(Code.MISSING, path, f"entry {seq}", "nothing", meaning))
+            missing = f"entry {expected}" if seq == expected + 1 else f"entries {expected} to {seq - 1}"
+            meaning = "what happened then is not proved any more"
+            chain.findings.append(false(Code.MISSING, f"ledger/{expected:09d}.json", missing, "nothing", meaning))
+        expected = seq + 1
+        try:
+            data = read_regular(ledger.path(seq))
+        except OSError as error:
+            whole, before = False, ""
+            meaning = "what happened then is not proved any more"
+            chain.findings.append(false(Code.MISSING, path, f"entry {seq}", f"{error.strerror}", meaning))
             continue
         if whole:
             chain.leaves.append(hash_leaf(data))
         chain.findings += _judge_entry(chain, seq, data, before)
         before = sha256_bytes(data)
     chain.findings += _judge_places(chain)
+    chain.findings += _judge_releases(chain)
     if not numbers:
         meaning = "nothing was ever executed here, or all of it was removed"
         chain.findings.append(undecided(Code.TRUNCATED, "ledger", "entries", "none", meaning))
@@ -69,7 +77,7 @@ def _judge_names(folder: Path, names: list[str]) -> Iterator[Finding]:
     for name in names:
         if is_leftover(name):
             yield noted(Code.LEFTOVER, f"ledger/{name}", "a temporary file", "an append was killed; nothing reads it")
-        elif not _NAME.fullmatch(name) or not (folder / name).is_file():
+        elif not _NAME.fullmatch(name) or not is_regular(folder / name):
             yield false(Code.UNLOGGED, f"ledger/{name}", "entries only", "something else", "no kit put it there")
 
 
@@ -97,17 +105,57 @@ def _judge_entry(chain: Chain, seq: int, data: bytes, before: str) -> Iterator[F
         yield false(Code.CHAIN_BROKEN, path, f"prev {short(before)}", short(entry.prev), meaning)
 
 
+def _judge_releases(chain: Chain) -> Iterator[Finding]:
+    """The ledger numbers releases without gaps, and an execution cuts one at most, after its end."""
+    newest: dict[str, int] = {}
+    ended: set[str] = set()
+    cut: dict[str, str] = {}
+    for seq, entry in chain.entries.items():
+        path = f"ledger/{seq:09d}.json"
+        if entry.kind is not Kind.RELEASE:
+            ended |= {entry.record} if entry.kind in (Kind.END, Kind.IMPORT) else set()
+            if entry.release:
+                yield false(Code.REWRITTEN, path, "no release", entry.release, "only a release has an id")
+            continue
+        environment, _, number = entry.release.rpartition("-")
+        wanted = f"{environment}-{newest.get(environment, 0) + 1}"
+        newest[environment] = max(newest.get(environment, 0), int(number or 0))
+        if entry.release != wanted:
+            yield false(
+                Code.REWRITTEN, path, f"release {wanted}", entry.release, "kit numbers releases without gaps, each once"
+            )
+        if entry.record in cut:
+            what = f"one release by {entry.record}, {cut[entry.record]}"
+            yield false(Code.REWRITTEN, path, what, entry.release, "an older verdict was entered again")
+        if entry.record not in ended:
+            yield false(
+                Code.UNLOGGED,
+                path,
+                f"an end of {entry.record} before its release",
+                "none",
+                "nothing was sealed that could be released",
+            )
+        cut[entry.record] = entry.release
+
+
 def _judge_places(chain: Chain) -> Iterator[Finding]:
     """Each execution starts once, ends at most once, and in that order."""
     first: dict[tuple[str, Kind], int] = {}
     for seq, entry in chain.entries.items():
-        if entry.kind not in (Kind.START, Kind.END):
+        if entry.kind in (Kind.RELEASE, Kind.REPRODUCTION):
             continue
         path = f"ledger/{seq:09d}.json"
         earlier = first.setdefault((entry.record, entry.kind), seq)
         if earlier != seq:
             what = f"record {entry.record} has one {entry.kind}, entry {earlier}"
             yield false(Code.REWRITTEN, path, what, "another", "a record was replaced by another of its name")
+        elif (entry.kind is Kind.IMPORT and (entry.record, Kind.START) in first) or (
+            entry.kind is Kind.START and (entry.record, Kind.IMPORT) in first
+        ):
+            what = f"record {entry.record} either executed here or imported"
+            yield false(
+                Code.REWRITTEN, path, what, "both", "what was announced here was replaced by something from elsewhere"
+            )
         elif entry.kind is Kind.END and (entry.record, Kind.START) not in first:
             what = f"a start of {entry.record} before its end"
             yield false(Code.UNLOGGED, path, what, "none", "an execution was entered that nobody had announced")

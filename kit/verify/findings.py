@@ -113,17 +113,22 @@ def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def false(code: Code, path: str, expected: str, found: str, meaning: str) -> Finding:
     """A finding that contradicts the claim."""
-    return Finding(code, Weight.FALSE, path, expected, found, meaning)
+    return _make(code, Weight.FALSE, path, expected, found, meaning)
 
 
 def undecided(code: Code, path: str, expected: str, found: str, meaning: str) -> Finding:
     """A finding that keeps the claim from being decided here."""
-    return Finding(code, Weight.UNDECIDED, path, expected, found, meaning)
+    return _make(code, Weight.UNDECIDED, path, expected, found, meaning)
 
 
 def noted(code: Code, path: str, found: str, meaning: str) -> Finding:
     """A finding that the claim must be read with."""
-    return Finding(code, Weight.NOTED, path, "", found, meaning)
+    return _make(code, Weight.NOTED, path, "", found, meaning)
+
+
+def _make(code: Code, weight: Weight, *texts: str) -> Finding:
+    """A name on disk may be no Unicode text: what JSON cannot hold is written out."""
+    return Finding(code, weight, *(text.encode("utf-8", "backslashreplace").decode() for text in texts))
 
 
 def short(sha256: str) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from kit.checkpoint import Checkpoint, decode_checkpoint
 from kit.errors import IntegrityError
+from kit.files import read_regular
 from kit.merkle import Frontier
 from kit.signing import PublicKey, Standing, judge_checkpoint
 from kit.verify.chain import Chain
@@ -87,7 +88,7 @@ def _read_notes(archive: Path, findings: list[Finding]) -> Iterator[Noted]:
             findings.append(false(Code.UNLOGGED, name, "checkpoints only", "something else", "no kit put it there"))
             continue
         try:
-            checkpoint = decode_checkpoint(path.read_bytes(), name)
+            checkpoint = decode_checkpoint(read_regular(path), name)
         except (IntegrityError, OSError) as error:
             findings.append(false(Code.EDITED, name, "a checkpoint", str(error), "it proves nothing any more"))
             continue

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from kit.archive import STARTED, STATEMENT
+from kit.check import CheckResult
 from kit.errors import IntegrityError, NewerFormatError
-from kit.files import sha256_bytes, sha256_file
+from kit.files import canonical_json, digest_of, open_regular, read_regular, sha256_bytes
 from kit.ledger import Entry
 from kit.record import Record, decode_record
 from kit.signing import Envelope, PublicKey, Standing, decode_envelope, judge_envelope
-from kit.statement import OUTPUTS, subjects_of
+from kit.statement import OUTPUTS, describe_execution, subjects_of
 from kit.verify.findings import Code, Finding, false, noted, short, undecided
 
 _SEALED = "it is not what was sealed"
@@ -34,32 +36,38 @@ class Examined(msgspec.Struct):
 
 
 def examine_record(
-    folder: Path, record_id: str, start: Entry | None, end: Entry, keys: Sequence[PublicKey]
+    folder: Path, record_id: str, origin: str, start: Entry | None, end: Entry, keys: Sequence[PublicKey]
 ) -> Examined:
     """Verify the files of a sealed record.
 
     Args:
         folder: where they lie.
         record_id: as the ledger names it.
+        origin: of the archive.
         start: the entry that announced it; None for one that was imported.
         end: the entry that names its statement.
         keys: trusted ones.
     """
     examined = Examined(None, "", [])
     where = f"records/{record_id}"
-    stated = _read_statement(folder, where, end, keys, examined)
-    if stated is None:
+    statement = _read_statement(folder, where, end, keys, examined)
+    if statement is None:
         return examined
-    subjects, invocation = stated
+    subjects, invocation = subjects_of(statement), _look_up(statement, *_INVOCATION)
     if invocation != record_id:
         meaning = "the record of one execution was put in the place of another"
+        examined.findings.append(false(Code.REORDERED, f"{where}/{STATEMENT}", record_id, str(invocation), meaning))
+    made_for = _look_up(statement, *_ORIGIN)
+    if start and origin and made_for != origin:
+        meaning = "an execution of another archive was entered as one of this"
         examined.findings.append(
-            false(Code.REORDERED, f"{where}/{STATEMENT}", record_id, invocation or "none", meaning)
+            false(Code.REORDERED, f"{where}/{STATEMENT}", f"origin {origin}", f"{made_for}", meaning)
         )
     examined.findings += _judge_files(folder, where, subjects)
     examined.record = _read_record(folder, where, record_id, subjects, examined.findings)
     if examined.record:
-        examined.findings += _judge_statement(where, examined.record, subjects)
+        examined.findings += _judge_statement(where, examined.record, statement)
+        examined.findings += _judge_parts(where, examined.record, subjects)
         if start:
             examined.findings += _judge_start(folder, where, examined.record, start)
     return examined
@@ -67,11 +75,11 @@ def examine_record(
 
 def _read_statement(
     folder: Path, where: str, end: Entry, keys: Sequence[PublicKey], examined: Examined
-) -> tuple[dict[str, str], str] | None:
-    """(subjects, record id) of the statement; None if there is none to go by."""
+) -> dict[str, Any] | None:
+    """The statement; None if there is none to go by."""
     path = f"{where}/{STATEMENT}"
     try:
-        data = (folder / STATEMENT).read_bytes()
+        data = read_regular(folder / STATEMENT)
         envelope = decode_envelope(data, path)
         statement = envelope.read_statement(path)
     except FileNotFoundError:
@@ -84,38 +92,38 @@ def _read_statement(
     if sha256_bytes(data) != end.sha256:
         found = short(sha256_bytes(data))
         examined.findings.append(false(Code.EDITED, path, f"{short(end.sha256)} (entry {end.seq})", found, _SEALED))
-    examined.findings += _judge_signature(path, envelope, keys, examined)
-    details = (statement.get("predicate") or {}).get("runDetails") or {}
-    return subjects_of(statement), str((details.get("metadata") or {}).get("invocationId") or "")
+    standing, key = judge_envelope(envelope, keys)
+    examined.signer = key if standing is Standing.TRUSTED else ""
+    examined.findings += judge_signature(path, envelope, keys)
+    return statement
 
 
-def _judge_signature(path: str, envelope: Envelope, keys: Sequence[PublicKey], examined: Examined) -> Iterator[Finding]:
+def judge_signature(path: str, envelope: Envelope, keys: Sequence[PublicKey]) -> Iterator[Finding]:
+    """What an envelope's signatures leave to be desired."""
     standing, key = judge_envelope(envelope, keys)
     match standing:
-        case Standing.TRUSTED:
-            examined.signer = key
         case Standing.BAD:
             meaning = "the statement was changed after it was signed, or someone else made it"
             yield false(Code.BAD_SIGNATURE, path, f"a signature by {key}", "one that it did not make", meaning)
         case Standing.UNKNOWN_KEY if keys:
-            meaning = "nobody whom you trust has stated this record"
+            meaning = "nobody whom you trust has stated it"
             yield false(Code.UNKNOWN_KEY, path, "a signature by a trusted key", f"one by {key}", meaning)
         case Standing.UNSIGNED if keys:
-            yield noted(Code.UNSIGNED, path, "no signature", "only the ledger vouches for this record, not a person")
+            yield noted(Code.UNSIGNED, path, "no signature", "only the ledger vouches for it, not a person")
 
 
 def _judge_files(folder: Path, where: str, subjects: dict[str, str]) -> Iterator[Finding]:
     there = {
         path.relative_to(folder).as_posix(): path
         for path in folder.rglob("*")
-        if path.is_symlink() or not path.is_dir()
+        if path.is_symlink() or not path.is_dir() or not any(path.iterdir())
     }
     for name, path in sorted(there.items()):
         if name == STATEMENT:
             continue
         if path.is_symlink() or not path.is_file():
             yield false(Code.EDITED, f"{where}/{name}", "a file", "a link or a special file", _SEALED)
-        elif name not in subjects:
+        elif name not in subjects or name.startswith(OUTPUTS):
             meaning = "the statement does not name it, so it was put there afterwards"
             yield false(Code.UNLOGGED, f"{where}/{name}", "sealed files only", "one more", meaning)
         elif (found := _digest(path)) != subjects[name]:
@@ -127,7 +135,8 @@ def _judge_files(folder: Path, where: str, subjects: dict[str, str]) -> Iterator
 
 def _digest(path: Path) -> str:
     try:
-        return sha256_file(path)
+        with open_regular(path) as file:
+            return digest_of(file)
     except OSError:
         return ""
 
@@ -139,7 +148,7 @@ def _read_record(
     if not path.is_file() or _digest(path) != subjects.get("record.json"):
         return None  # said already, as a file
     try:
-        record = decode_record(path.read_bytes(), f"{where}/record.json")
+        record = decode_record(read_regular(path), f"{where}/record.json")
     except NewerFormatError as error:
         meaning = "verify it with a newer kit"
         findings.append(
@@ -155,7 +164,46 @@ def _read_record(
     return record
 
 
-def _judge_statement(where: str, record: Record, subjects: dict[str, str]) -> Iterator[Finding]:
+_INVOCATION = ("predicate", "runDetails", "metadata", "invocationId")
+_ORIGIN = ("predicate", "buildDefinition", "internalParameters", "archive")
+_SAME = (  # places of a statement that follow from the record
+    ("predicateType",),
+    ("predicate", "buildDefinition", "buildType"),
+    ("predicate", "buildDefinition", "externalParameters"),
+    ("predicate", "buildDefinition", "resolvedDependencies"),
+    _INVOCATION,
+)
+
+
+def _look_up(statement: Any, *place: str) -> Any:
+    """What a statement holds at a place; None where its form is another."""
+    for key in place:
+        statement = statement.get(key) if isinstance(statement, dict) else None
+    return statement
+
+
+def _judge_parts(where: str, record: Record, subjects: dict[str, str]) -> Iterator[Finding]:
+    """The files of a record that record.json itself speaks of."""
+    wanted = {f"checks/{each.artifact}.json": _digest_check(each) for each in record.checks}
+    wanted["requirements.txt"] = record.software.packages_sha256
+    for name, sha256 in wanted.items():
+        if name in subjects and subjects[name] != sha256:
+            meaning = "record.json tells of other content"
+            yield false(Code.EDITED, f"{where}/{name}", short(sha256), short(subjects[name]), meaning)
+
+
+def _digest_check(check: CheckResult) -> str:
+    return sha256_bytes(canonical_json(msgspec.to_builtins(check)))
+
+
+def _judge_statement(where: str, record: Record, statement: dict[str, Any]) -> Iterator[Finding]:
+    expected_statement, subjects = describe_execution(record, {}, ""), subjects_of(statement)
+    for place in _SAME:
+        if _look_up(statement, *place) != msgspec.json.decode(
+            msgspec.json.encode(_look_up(expected_statement, *place))
+        ):
+            meaning = "statement and record do not speak of the same execution"
+            yield false(Code.EDITED, f"{where}/{STATEMENT}", f"{place[-1]} as in record.json", "another", meaning)
     stated = {name: sha256 for name, sha256 in subjects.items() if name.startswith(OUTPUTS)}
     recorded = {f"{OUTPUTS}{artifact.name}": artifact.sha256 for artifact in record.outputs}
     for name in sorted(stated.keys() | recorded.keys()):
@@ -171,7 +219,7 @@ _ANNOUNCED = ("stage", "environment", "configuration_sha256", "parameters", "cod
 def _judge_start(folder: Path, where: str, record: Record, start: Entry) -> Iterator[Finding]:
     path = f"{where}/{STARTED}"
     try:
-        data = (folder / STARTED).read_bytes()
+        data = read_regular(folder / STARTED)
         announced = decode_record(data, path)
     except (IntegrityError, OSError):
         yield false(
