@@ -46,7 +46,7 @@ def measure(folder: Path, n_megabytes: int) -> float:
     workbench = make_workbench(make_project(folder), FakeEngine(prepare=write), key=make_key())
     before = time.process_time()
     record = execute_stage(workbench, Order("prepare", "dev")).record
-    make_checkpoint(workbench.archive, folder / "ledger.json")
+    make_checkpoint(workbench.archive)
     make_page(workbench.project, workbench.archive, record)
     assert record.succeeded, record.failure
     return time.process_time() - before - spent

@@ -13,11 +13,14 @@
     ├── GateRefusedError (RuntimeError)    a release was refused; carries the reasons
     ├── PolicyError (PermissionError)      the environment's policy forbids it
     ├── NotFoundError (LookupError)        no such record, release, artifact or object
+    │   └── UnknownSubjectError (UsageError)   a name that a person gave, and that no record or release has
     ├── IntegrityError (OSError)           bytes are not the bytes that were recorded
     │   └── NewerFormatError               written by a newer kit than this one
+    ├── InterruptedByUserError              Ctrl-C or a signal to end
     └── UndecidableError (RuntimeError)    cannot be decided here
 
-`exit_code` is what the command line returns: 1 a stage, check or claim failed, 2 wrong use, 3 cannot be decided here.
+`exit_code` is what the command line returns: 1 a stage, check or claim failed, 2 wrong use, 3 cannot be decided here,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -112,6 +115,12 @@ class NotFoundError(KitError, LookupError):
     """No such record, release, artifact or object."""
 
 
+class UnknownSubjectError(NotFoundError, UsageError):
+    """A name that a person gave, and that no record or release of the archive has."""
+
+    exit_code = 2
+
+
 class IntegrityError(KitError, OSError):
     """Bytes are not the bytes that were recorded."""
 
@@ -120,6 +129,15 @@ class NewerFormatError(IntegrityError):
     """Written in a format that is newer than this kit reads: what it says cannot be decided here."""
 
     exit_code = 3
+
+
+class InterruptedByUserError(KitError):
+    """Ctrl-C or a signal to end came while kit itself was at work."""
+
+    exit_code = 130
+
+    def __init__(self) -> None:
+        super().__init__("interrupted; what was sealed before stays, and `kit records` lists it")
 
 
 class UndecidableError(KitError, RuntimeError):

@@ -50,8 +50,11 @@ def read_committed(folder: Path, name: str) -> bytes | None:
         return None
 
 
-def commit_to_ref(folder: Path, ref: str, name: str, data: bytes, message: str) -> str:
+def commit_to_ref(folder: Path, ref: str, name: str, data: bytes, message: str) -> bool:
     """Commit one file to a ref of its own, beside all branches: no branch, index or file of the working tree changes.
+
+    Returns:
+        False if the ref has exactly this file already; then nothing is committed.
 
     Raises:
         ProjectError: git is not there, does not know who commits, or someone else committed there just now.
@@ -62,10 +65,12 @@ def commit_to_ref(folder: Path, ref: str, name: str, data: bytes, message: str) 
         parent = _git(folder, "rev-parse", "--verify", "--quiet", ref).strip()
     except ProjectError:
         parent = ""
+    if parent and _git(folder, "rev-parse", f"{parent}^{{tree}}").strip() == tree:
+        return False
     parents = ["-p", parent] if parent else []
     commit = _git(folder, "commit-tree", tree, *parents, "-m", message).strip()
     _git(folder, "update-ref", ref, commit, parent or "0" * len(commit))
-    return commit
+    return True
 
 
 def _git(folder: Path, *arguments: str, data: bytes = b"") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kit.archive import Archive
+from kit.archive import MARKER, Archive, read_origin
 from kit.bundle import make_bundle
 from kit.errors import NotFoundError, UsageError
 from kit.execute.inputs import newest_success
@@ -31,7 +31,9 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
     graph = project.read_graph()
     stage = _find_stage(graph, inputs, outputs)
     environment = project.read_environment(ENVIRONMENT)
-    archive = Archive(project.archive)  # reading only: an archive that is not there is not made
+    # reading only: an archive that is not there is not made
+    origin = read_origin(project.archive) if (project.archive / MARKER).is_file() else ""
+    archive = Archive(project.archive, origin)
     folder = project.scratch / "interactive" / stage.name
     for part in ("inputs", "outputs", "facts", "release"):
         remove_tree(folder / part)

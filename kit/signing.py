@@ -29,7 +29,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_VARIABLE = "KIT_SIGNING_KEY"
 KEY_FILE = "signing-key.pem"
 _ED25519 = b"\x01"
-_NAME = re.compile(r"name: ([^\s+\x00-\x1f\x7f-\x9f]+)")
+_NAME = re.compile(r"name: ([^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+)")
 
 
 class PublicKey(msgspec.Struct, frozen=True):
@@ -217,7 +217,8 @@ def parse_public_key(text: str) -> PublicKey:
         name, key_hash, encoded = text.strip().split("+", 2)
         data = base64.b64decode(encoded, validate=True)
     except (ValueError, binascii.Error) as error:
-        raise UsageError(f"{text.strip()!r} is no public key; expected <name>+<8 hex digits>+<base64>") from error
+        pem = " (a PEM file? `kit key show` without --pem prints what is needed)" if "BEGIN" in text else ""
+        raise UsageError(f"{text.strip()!r} is no public key; expected <name>+<8 hex digits>+<base64>{pem}") from error
     key = PublicKey(name, data[1:])
     if data[:1] != _ED25519 or len(data) != 33 or not _NAME.fullmatch(f"name: {name}"):
         raise UsageError(f"public key {name!r}: expected an ed25519 key of 32 bytes")
@@ -233,10 +234,16 @@ def read_public_keys(file: Path) -> list[PublicKey]:
         UsageError: a line is no key, or there is none.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"keys file {file} cannot be read: {error}") from error
-    keys = [parse_public_key(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    keys = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                keys.append(parse_public_key(line))
+            except UsageError as error:
+                raise UsageError(f"keys file {file}, line {number}: {error}") from error
     if not keys:
         raise UsageError(f"keys file {file} has no key in it; expected lines as `kit key show` prints them")
     return keys

@@ -24,6 +24,7 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 BUILD_TYPE = "urn:kit-ml:stage:v1"
 OUTPUTS = "outputs/"
+ORIGIN_PLACE = ("predicate", "buildDefinition", "internalParameters", "archive")
 
 Statement = dict[str, Any]
 

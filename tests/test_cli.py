@@ -80,8 +80,8 @@ def test_every_command_begins_its_help_with_an_example(kit: Kit, command: str) -
         (["release"], 1, "takes no releases"),
         (["run"], 1, "nothing is live in environment 'dev'"),
         (["run", "--release", "dev-7"], 1, "release 'dev-7' does not exist"),
-        (["show", "abcdef"], 1, "no record is named 'abcdef'"),
-        (["open", "abcdef"], 1, "no record is named 'abcdef'"),
+        (["show", "abcdef"], 2, "no record is named 'abcdef'"),
+        (["open", "abcdef"], 2, "no record is named 'abcdef'"),
         (["records", "--status", "succeded"], 2, "did you mean 'succeeded'"),
         (["records", "--sort", "age"], 2, "--sort"),
         (["all", "--env", "dve"], 2, "did you mean 'dev'"),
@@ -228,7 +228,7 @@ def test_full_disk_or_forbidden_folder_is_one_sentence(kit: Kit, monkeypatch: py
     called = kit("records", "--json")
     assert called.code == 1
     assert "Permission denied" in called.json["error"]["message"]
-    assert called.err.startswith("kit: PermissionError")
+    assert "Permission denied" in called.err
 
 
 def test_all_stages_of_the_example_have_commands(kit: Kit) -> None:
@@ -243,3 +243,20 @@ def test_help_loads_nothing_heavy(kit: Kit) -> None:
     heavy = {"papermill", "nbformat", "nbclient", "nbconvert", "great_expectations", "pandas", "numpy", "tensorflow"}
     assert "  train " in done.stdout
     assert not loaded & {*heavy, "dask", "scrapbook", "jupyter_client", "zmq", "IPython", "jsonschema"}
+
+
+@pytest.mark.parametrize("arguments", [["records"], ["show", "x"], ["--help"]])
+def test_output_that_a_terminal_cannot_show_is_written_out(kit: Kit, arguments: list[str]) -> None:
+    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "kit.cli", *arguments]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_interrupt_is_told_in_json_too(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kit.cli.records.open_workbench", interrupt)
+    called = kit("records", "--json")
+    assert (called.code, called.json["error"]["kind"]) == (130, "InterruptedByUserError")

@@ -14,7 +14,15 @@ from kit.archive import Archive
 from kit.check import ExpectationResult, Severity
 from kit.check import Finding as CheckFinding
 from kit.errors import GraphError, NotFoundError, ParameterError, PolicyError, UnknownNameError, UsageError
-from kit.execute import Order, Workbench, complete_record, execute_plan, plan_stage, read_notebook_of
+from kit.execute import (
+    Order,
+    Workbench,
+    complete_record,
+    describe_signature,
+    execute_plan,
+    plan_stage,
+    read_notebook_of,
+)
 from kit.parameter import ResolvedParameter, Source
 from kit.project import Project
 from kit.record import CellStatus, Failure, Record, Status
@@ -408,3 +416,15 @@ def test_killed_record_shows_what_its_journal_has(tmp_path: Path) -> None:
     assert read_notebook_of(started, archive)["cells"][0]["outputs"][0]["text"] == "1\n"
     cells = complete_record(started, archive).cells
     assert [cell.status for cell in cells] == [CellStatus.SUCCEEDED, CellStatus.RUNNING]
+
+
+def test_imported_record_is_an_input_only_if_it_is_named(tmp_path: Path) -> None:
+    workbench = make_workbench(make_project(tmp_path))
+    prepared = execute(workbench)
+    elsewhere = dataclasses.replace(workbench, archive=Archive(workbench.archive.folder, "kit/other/0123456789abcdef"))
+    imported = execute(elsewhere)
+    assert (workbench.archive.is_imported(prepared), workbench.archive.is_imported(imported)) == (False, True)
+    assert [each.record for each in execute(workbench, "train").inputs] == [prepared.id]
+    named = execute(workbench, "train", inputs={"table.csv": imported.id})
+    assert [each.record for each in named.inputs] == [imported.id]
+    assert "executed for another archive" in describe_signature(workbench.archive, imported.id)

@@ -43,7 +43,7 @@ def test_with_a_key_work_is_signed(project: Project) -> None:
     bench = workbench(project, ANA)
     record = execute_stage(bench, Order("prepare", "strict")).record
     assert record.succeeded
-    assert describe_signature(bench.archive, record.id, [ANA.public]) == f"signed with {ANA.public.id}, a trusted key"
+    assert describe_signature(bench.archive, record.id, [ANA.public]) == f"signed with {ANA.public.id}, your own key"
     assert "if that key is whose it says" in describe_signature(bench.archive, record.id)
 
 

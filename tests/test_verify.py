@@ -20,7 +20,7 @@ import pytest
 
 from kit.archive import STATEMENT, Archive, make_checkpoint, open_archive, read_origin
 from kit.checkpoint import Checkpoint, decode_checkpoint
-from kit.errors import UndecidableError
+from kit.errors import UndecidableError, UsageError
 from kit.execute import Order
 from kit.files import canonical_json, sha256_bytes
 from kit.ledger import Kind, Ledger
@@ -122,14 +122,14 @@ def test_untouched_archive_holds_and_says_what_it_rests_on(original: Path) -> No
     outside = Noted(newest_checkpoint(original), "ci.log", outside=True)
     report = verify_archive(original, KEYS, [outside])
     assert report.exit_code == 0
-    assert report.signers == (KEY.public.id,)
+    assert (report.ledger_signers, report.signers) == ((KEY.public.id,), {KEY.public.id: 7})
     assert [finding.code for finding in report.findings] == [Code.LOST]
     assert (report.n_records, report.n_entries) == (8, 16)
 
 
 def test_verification_without_keys_and_checkpoints_says_so(original: Path) -> None:
     report = verify_archive(original)
-    assert (report.exit_code, report.signers) == (0, ())
+    assert (report.exit_code, report.signers) == (0, {})
     assert codes(report, Weight.NOTED) == {Code.LOST, Code.NO_OUTSIDE_CHECKPOINT}
 
 
@@ -216,8 +216,7 @@ def test_damage_to_any_file_is_found_and_named(
             assert found & EXPECTED[damage] or is_unsealed(name), f"{damage.__name__} of {name}: {report.findings}"
             assert codes(report, *Weight) & {Code.LOST, *EXPECTED[damage]}
         else:
-            with pytest.raises(LookupError, match="no archive"):
-                verify_archive(archive, KEYS, [outside])
+            assert Code.MISSING in codes(verify_archive(archive, KEYS, [outside]))
         for path in touched:
             path.unlink(missing_ok=True)
             if (data := before.get(path.relative_to(archive).as_posix())) is not None:
@@ -677,6 +676,41 @@ def test_audit_of_another_archive_in_the_same_place_fails(original: Path, tmp_pa
     assert Code.REWRITTEN in codes(report)
 
 
+def test_audit_keeps_nothing_in_the_archive_itself(archive: Path) -> None:
+    for state in (archive, archive / "checkpoints", archive / "state"):
+        with pytest.raises(UsageError, match="in the archive itself"):
+            audit_archive(archive, state, KEYS)
+    assert verify_archive(archive, KEYS).exit_code == 0
+
+
+def test_missing_entry_is_one_finding_and_what_follows_is_not_blamed(archive: Path) -> None:
+    Ledger(archive).path(3).unlink()
+    report = verify_archive(archive, KEYS)
+    assert [(each.code, each.path) for each in report.findings if each.weight is Weight.FALSE][:1] == [
+        (Code.MISSING, "ledger/000000003.json")
+    ]
+    assert Code.TRUNCATED not in codes(report)
+
+
+def test_archive_without_its_marker_is_no_wrong_use_but_a_finding(archive: Path) -> None:
+    (archive / "archive.json").unlink()
+    assert Code.MISSING in codes(verify_archive(archive, KEYS))
+
+
+def test_unsigned_records_are_counted_and_one_asked_for_with_keys_is_not_attributed(archive: Path) -> None:
+    record = make_record(stage="prepare", started=START + timedelta(days=2))
+    bundle = Archive(archive).objects.put_bytes(b"bundle")
+    code = msgspec.structs.replace(record.code, bundle_sha256=bundle)
+    record = msgspec.structs.replace(record, code=code, configuration_sha256=bundle)
+    seal_record(Archive(archive, read_origin(archive)), record)
+    make_checkpoint(Archive(archive, read_origin(archive), KEY))
+    whole = verify_archive(archive, KEYS)
+    assert whole.exit_code == 0
+    assert any("1 of 8 sealed records have no signature" in each.found for each in whole.findings)
+    alone = verify_record(archive, record.id, KEYS)
+    assert (alone.exit_code, Code.UNSIGNED in codes(alone, Weight.UNDECIDED)) == (3, True)
+
+
 def test_audit_state_that_cannot_be_read_is_no_fresh_start(original: Path, tmp_path: Path) -> None:
     (tmp_path / "heads.txt").write_bytes(b"")
     with pytest.raises(OSError, match=r"heads\.txt"):
@@ -688,11 +722,21 @@ def test_audit_state_that_cannot_be_read_is_no_fresh_start(original: Path, tmp_p
 
 def test_no_checkpoint_is_made_over_a_ledger_that_is_not_a_continuation(archive: Path, tmp_path: Path) -> None:
     memory = tmp_path / "ledger.json"
-    opened = Archive(archive, verify_archive(archive).origin, KEY)
-    assert make_checkpoint(opened, memory) == newest_checkpoint(archive)
+    opened = Archive(archive, read_origin(archive), KEY, memory)
+    assert make_checkpoint(opened) == newest_checkpoint(archive)
     edit_the_last(Attacker(archive))
     with pytest.raises(OSError, match="not a continuation"):
-        make_checkpoint(Archive(archive, opened.origin, KEY), memory)
+        make_checkpoint(Archive(archive, opened.origin, KEY, memory))
+
+
+def test_nothing_is_appended_to_a_ledger_that_went_back(archive: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "ledger.json"
+    make_checkpoint(Archive(archive, read_origin(archive), KEY, memory))
+    truncate_the_ledger(Attacker(archive))
+    before = files_of(archive)
+    with pytest.raises(OSError, match="not a continuation"):
+        seal_record(Archive(archive, read_origin(archive), KEY, memory), make_record(started=START + timedelta(days=4)))
+    assert files_of(archive) == before
 
 
 def test_no_checkpoint_is_made_where_one_of_the_same_size_contradicts(archive: Path) -> None:
@@ -702,11 +746,11 @@ def test_no_checkpoint_is_made_where_one_of_the_same_size_contradicts(archive: P
 
 
 def test_no_checkpoint_is_made_of_another_archive_in_the_same_place(archive: Path, tmp_path: Path) -> None:
-    make_checkpoint(Archive(archive, read_origin(archive), KEY), tmp_path / "memory")
+    make_checkpoint(Archive(archive, read_origin(archive), KEY, tmp_path / "memory"))
     marker = archive / "archive.json"
     marker.write_bytes(marker.read_bytes().replace(read_origin(archive)[-16:].encode(), b"0" * 16))
     with pytest.raises(OSError, match="another archive"):
-        make_checkpoint(Archive(archive, read_origin(archive), KEY), tmp_path / "memory")
+        make_checkpoint(Archive(archive, read_origin(archive), KEY, tmp_path / "memory"))
 
 
 def test_no_checkpoint_is_made_over_a_ledger_that_its_newest_checkpoint_contradicts(archive: Path) -> None:
@@ -717,10 +761,10 @@ def test_no_checkpoint_is_made_over_a_ledger_that_its_newest_checkpoint_contradi
 
 
 def test_checkpoint_continued_from_memory_is_the_one_over_everything(archive: Path, tmp_path: Path) -> None:
-    opened = Archive(archive, verify_archive(archive).origin)
-    make_checkpoint(opened, tmp_path / "memory")
+    opened = Archive(archive, read_origin(archive), memory=tmp_path / "memory")
+    make_checkpoint(opened)
     opened.ledger.append(Kind.START, "r", "0" * 64, "me", START)
-    assert make_checkpoint(opened, tmp_path / "memory") == make_checkpoint(opened)
+    assert make_checkpoint(opened) == make_checkpoint(Archive(archive, opened.origin))
 
 
 # --- what verifying does not do -------------------------------------------------------------------------------------

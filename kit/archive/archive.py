@@ -5,22 +5,24 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from kit.archive.continuity import recall
 from kit.archive.marker import make_marker, read_origin
 from kit.archive.objects import Objects
-from kit.errors import IntegrityError, NotFoundError, UsageError
+from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
 from kit.files import create_exclusive, read_regular, remove_tree, seal_file, sha256_bytes, sync_folder
 from kit.gate import Manifest, Release, decode_manifest
 from kit.ledger import Entry, Kind, Ledger, release_number
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
 from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
-from kit.statement import Statement, describe_execution, subjects_of
+from kit.statement import ORIGIN_PLACE, Statement, describe_execution, subjects_of
 
 OPEN = ".open"
 STATEMENT = "statement.dsse.json"
@@ -83,22 +85,34 @@ class Archive:
     Attributes:
         origin: names the archive's ledger among all others.
         key: signs what is stated; None leaves it unsigned.
+        memory: file that remembers what was seen of the ledger; None for none. Nothing is appended to a ledger that
+            is no continuation of it.
         unreadable: what the last listing of records had to leave out, and why.
     """
 
-    def __init__(self, folder: Path, origin: str = "", key: SigningKey | None = None) -> None:
-        self.folder, self.origin, self.key = folder, origin, key
+    def __init__(
+        self, folder: Path, origin: str = "", key: SigningKey | None = None, memory: Path | None = None
+    ) -> None:
+        self.folder, self.origin, self.key, self.memory = folder, origin, key, memory
         self.records_folder = folder / "records"
         self.objects = Objects(folder / "objects")
         self.ledger = Ledger(folder)
         self.unreadable: list[str] = []
+        self._is_continued = False
 
     def state(self, statement: Statement) -> Envelope:
         """A statement in an envelope, signed if this archive is opened with a key."""
         return make_envelope(statement, self.key)
 
     def enter(self, kind: Kind, record: Record, sha256: str, time: datetime, environment: str = "") -> Entry:
-        """Tell the ledger what happened to a record, in the name of who executed it."""
+        """Tell the ledger what happened to a record, in the name of who executed it.
+
+        Raises:
+            IntegrityError: the ledger is not a continuation of what this project saw of it; nothing was appended.
+        """
+        if self.memory and not self._is_continued:
+            recall(self, self.memory)
+            self._is_continued = True
         who = f"{record.machine.user}@{record.machine.host}"
         return self.ledger.append(kind, record.id, sha256, who, time, environment)
 
@@ -191,6 +205,13 @@ class Archive:
             raise NotFoundError(f"record {record_id} has no {name}")
         return decode_envelope(read_regular(path), f"record {record_id}, {name}")
 
+    def is_imported(self, record: Record) -> bool:
+        """True for a record that was executed for another archive, or whose statement does not say for which."""
+        statement: Any = self.read_envelope(record.id).read_statement(f"record {record.id}, {STATEMENT}")
+        for key in ORIGIN_PLACE:
+            statement = statement.get(key) if isinstance(statement, dict) else None
+        return bool(statement != self.origin)
+
     def records(self) -> Iterator[Record]:
         """All readable records, newest first; what cannot be read is named in `unreadable`."""
         self.unreadable.clear()
@@ -204,17 +225,22 @@ class Archive:
         """The record with that id, or with that unique beginning or end of it.
 
         Raises:
-            NotFoundError: none.
+            UnknownSubjectError: none.
             UsageError: several; names them.
         """
         return self.read_record(self.find_id(name))
 
-    def find_id(self, name: str) -> str:
-        """Id of the record that a unique beginning or end names; see `find_record`."""
-        ids = self.list_ids()
+    def find_id(self, name: str, ids: Sequence[str] | None = None) -> str:
+        """Id of the record that a unique beginning or end names; see `find_record`.
+
+        Args:
+            name: what a person wrote.
+            ids: among these; None for the records that are there.
+        """
+        ids = self.list_ids() if ids is None else ids
         found = [each for each in ids if each == name] or [e for e in ids if e.startswith(name) or e.endswith(name)]
         if not found or not name:
-            raise NotFoundError(f"no record is named {name!r}; `kit records` lists them")
+            raise UnknownSubjectError(f"no record is named {name!r}; `kit records` lists them")
         if len(found) > 1:
             raise UsageError(f"{name!r} names {len(found)} records: {', '.join(found[:5])}…; write more of the id")
         return found[0]
@@ -290,11 +316,11 @@ class Archive:
         return decode_manifest(self.objects.read(release.manifest_sha256), f"release {release.id}")
 
 
-def open_archive(folder: Path, name: str, key: SigningKey | None = None) -> Archive:
-    """The archive in a folder, made if there is none.
+def open_archive(folder: Path, name: str, key: SigningKey | None = None, memory: Path | None = None) -> Archive:
+    """The archive in a folder, made if there is none; see `Archive`.
 
     Raises:
         IntegrityError: the folder holds an archive of another format, or other things.
     """
     make_marker(folder, name)
-    return Archive(folder, read_origin(folder), key)
+    return Archive(folder, read_origin(folder), key, memory)

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import msgspec
 
 from kit.archive.archive import Archive
+from kit.archive.continuity import Seen, recall
 from kit.checkpoint import Checkpoint, decode_checkpoint
 from kit.errors import IntegrityError
 from kit.files import canonical_json, create_exclusive, read_regular, sha256_bytes, write_atomically
 from kit.merkle import Frontier, hash_leaf
 
 
-class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A ledger as a project saw it last; kept in `.kit/`, so that a root costs only what was appended since.
-
-    Attributes:
-        origin: of the ledger.
-        size: how many entries it had.
-        hashes: of the complete subtrees, hexadecimal, see `kit.merkle.Frontier`.
-        head: digest of the last entry.
-        folder: where the archive lay.
-    """
-
-    origin: str
-    size: int
-    hashes: tuple[Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")], ...]
-    head: str
-    folder: str = ""
-
-
-def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint | None:
+def make_checkpoint(archive: Archive) -> Checkpoint | None:
     """The checkpoint of the ledger as it is now, kept in the archive if it is signed; None if the ledger is empty.
 
     Args:
-        archive: signs with its key; without one the checkpoint is unsigned and is not kept.
-        memory: file in `.kit/` that remembers what was seen.
+        archive: signs with its key; without one the checkpoint is unsigned and is not kept. Its memory makes the root
+            cost only what was appended since.
 
     Raises:
         IntegrityError: the ledger is not a continuation of what was seen, or of its newest checkpoint.
     """
-    seen = _recall(archive, memory)
+    seen = recall(archive, archive.memory) if archive.memory else None
     size = archive.ledger.size()
     if size == 0 and seen is None:
         return None
@@ -58,11 +38,11 @@ def make_checkpoint(archive: Archive, memory: Path | None = None) -> Checkpoint 
                     f"checkpoints/{size} contradicts the ledger: history was rewritten, or it is none of kit's. No checkpoint "
                     f"was made; `kit verify` says more"
                 )
-    if memory:
+    if archive.memory:
         hashes = tuple(node.hex() for node in frontier.hashes)
-        head = sha256_bytes(archive.ledger.path(size).read_bytes())
+        head = sha256_bytes(read_regular(archive.ledger.path(size)))
         now = Seen(archive.origin, size, hashes, head, str(archive.folder.resolve()))
-        write_atomically(memory, canonical_json(msgspec.to_builtins(now)))
+        write_atomically(archive.memory, canonical_json(msgspec.to_builtins(now)))
     return checkpoint
 
 
@@ -77,36 +57,15 @@ def describe_coverage(archive: Archive) -> str:
         return (
             f"{size} ledger entries, no checkpoint: anyone who can write to the archive could have rewritten all of it"
         )
-    note = decode_checkpoint((archive.ledger.checkpoints / str(newest)).read_bytes(), f"checkpoints/{newest}")
+    note = decode_checkpoint(read_regular(archive.ledger.checkpoints / str(newest)), f"checkpoints/{newest}")
     signers = ", ".join(each.name for each in note.signatures)
     return f"{size} ledger entries, the first {newest} under a checkpoint signed by {signers}; `kit verify` checks it"
-
-
-def _recall(archive: Archive, memory: Path | None) -> Seen | None:
-    """What was seen of this archive; a memory of another one, or one that cannot be read, is none."""
-    try:
-        seen = msgspec.json.decode(memory.read_bytes(), type=Seen) if memory and memory.is_file() else None
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        return None
-    if seen and seen.origin != archive.origin and seen.folder == str(archive.folder.resolve()):
-        raise IntegrityError(
-            f"{archive.folder}: another archive ({archive.origin}) lies where {seen.origin} was. No checkpoint was made; if "
-            f"you replaced it on purpose, remove .kit/ledger.json"
-        )
-    return seen if seen and seen.origin == archive.origin and len(seen.hashes) == seen.size.bit_count() else None
 
 
 def _continue(archive: Archive, seen: Seen | None, size: int) -> Frontier:
     ledger = archive.ledger
     frontier, before = Frontier(), ledger.beginning()
     if seen:
-        path = ledger.path(seen.size)
-        if seen.size > size or not path.is_file() or sha256_bytes(read_regular(path)) != seen.head:
-            raise IntegrityError(
-                f"{archive.folder}: the ledger is not a continuation of what this project saw of it: entry {seen.size} is "
-                f"gone or another. No checkpoint was made. `kit verify` says what was changed; if you went back to an "
-                f"older copy on purpose, remove .kit/ledger.json"
-            )
         frontier, before = Frontier(seen.size, [bytes.fromhex(node) for node in seen.hashes]), seen.head
     newest = ledger.read(size).checkpoint
     for seq in range(frontier.size + 1, size + 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
     from kit.engine.values import Progress
     from kit.execute import Workbench
     from kit.record import Record
+    from kit.signing import SigningKey
 
 INTERRUPTED = 130
 LEDGER_MEMORY = "ledger.json"
+UNSIGNED = (
+    "not signed: anyone who can write to the archive could rewrite it; keep the line above, or sign with `kit key new`"
+)
 
 
 class ExampleCommand(click.Command):
@@ -43,19 +48,42 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 env_option = click.option("--env", "environment", default="dev", show_default=True, help="The environment.")
 
 
-def open_workbench() -> Workbench:
-    """The project here, its archive, papermill, progress on stderr; at the command's end, the ledger's checkpoint."""
-    from kit.archive import open_archive
+def open_workbench(*, appends: bool = False) -> Workbench:
+    """The project here, its archive, papermill, progress on stderr; at the command's end, the ledger's checkpoint.
+
+    Args:
+        appends: the command adds to the archive: it makes one where there is none, and needs a key that is meant to be
+            used to be usable. Other commands read what is there.
+    """
+    from kit.archive import Archive, open_archive, read_origin
     from kit.execute import Workbench
     from kit.project import find_project
     from kit.signing import find_signing_key
 
     project = find_project(Path.cwd())
-    archive = open_archive(project.archive, project.name, find_signing_key())
+    memory = project.scratch / LEDGER_MEMORY
+    if appends:
+        archive = open_archive(project.archive, project.name, find_signing_key(), memory)
+    elif project.archive.is_dir() and any(project.archive.iterdir()):
+        archive = Archive(project.archive, read_origin(project.archive), _find_key_to_trust(), memory)
+    else:
+        archive = Archive(project.archive)
     workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
     size = archive.ledger.size()
     click.get_current_context().call_on_close(lambda: _announce_checkpoint(workbench, size))
     return workbench
+
+
+def _find_key_to_trust() -> SigningKey | None:
+    """One's own key, for a command that signs nothing: that it cannot be read stops no one from looking."""
+    from kit.errors import UsageError
+    from kit.signing import find_signing_key
+
+    try:
+        return find_signing_key()
+    except UsageError as error:
+        click.echo(f"kit: {error}", err=True)
+        return None
 
 
 def _announce_checkpoint(workbench: Workbench, size_before: int) -> None:
@@ -63,8 +91,10 @@ def _announce_checkpoint(workbench: Workbench, size_before: int) -> None:
     from kit.archive import make_checkpoint
 
     if workbench.archive.ledger.size() > size_before:
-        checkpoint = make_checkpoint(workbench.archive, workbench.project.scratch / LEDGER_MEMORY)
+        checkpoint = make_checkpoint(workbench.archive)
         print_progress(checkpoint.line if checkpoint else "")
+        if not workbench.archive.key:
+            print_progress(UNSIGNED)
 
 
 class LateEngine:
@@ -84,7 +114,7 @@ class ProgressLine:
         """Show where an execution stands."""
         text = f"{stage}: cell {min(progress.n_done + 1, progress.n_cells)} of {progress.n_cells}, {progress.elapsed_s:.1f} s"
         finished = progress.event.value == "cell-finished"
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             end = "\n" if finished and progress.n_done == progress.n_cells else ""
             sys.stderr.write(f"\r\033[K{text}{end}")
         elif finished:
@@ -133,6 +163,12 @@ def format_cell(cell: Any) -> str:
 def format_when(time: datetime | None) -> str:
     """UTC to the second, for people."""
     return format_time(time)[:19].replace("T", " ") if time else ""
+
+
+def plural(n: int, noun: str) -> str:
+    """`1 record`, `2 records`, `3 ledger entries`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"
 
 
 def main_metric(record: Record, gated: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import click
 
-from kit.cli.console import INTERRUPTED, ExampleCommand, print_json, report_error
-from kit.errors import KitError
+from kit.cli.console import ExampleCommand, print_json, report_error
+from kit.errors import InterruptedByUserError, KitError, UndecidableError
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
 
 # name -> (module, attribute): imported when called, so that `kit --help` stays quick
 _COMMANDS = {
@@ -87,6 +90,9 @@ def group() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed, 2 wrong use, 3 cannot be decided here, 130 interrupted."""
     texts = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is written out
     try:
         code = group.main(args=texts, prog_name="kit", standalone_mode=False)
     except click.ClickException as error:
@@ -94,19 +100,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_json({"error": {"kind": "UsageError", "message": error.format_message()}})
         error.show()
         code = error.exit_code
-    except click.Abort:
-        code = INTERRUPTED
-    except KeyboardInterrupt:
-        click.echo("kit: interrupted", err=True)
-        code = INTERRUPTED
+    except (click.Abort, KeyboardInterrupt):
+        code = report_error(InterruptedByUserError(), as_json="--json" in texts)
     except KitError as error:
         code = report_error(error, as_json="--json" in texts)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; there is no one to tell
-        code = 1
-    except OSError as error:  # a full disk, a folder that may not be written: the system's own sentence says it
-        code = report_error(KitError(f"{type(error).__name__}: {error}"), as_json="--json" in texts)
+        code = BROKEN_PIPE
+    except OSError as error:
+        code = report_error(_explain(error, texts), as_json="--json" in texts and error.filename is not None)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: OSError, texts: Sequence[str]) -> KitError:
+    """A full disk, a folder that may not be written: in words, and never as if a claim were false."""
+    where = f"{error.filename}: " if error.filename else ""
+    sentence = f"{where}{error.strerror or error}"
+    decides = any(text in ("verify", "audit", "reproduce") for text in texts[:1])
+    return UndecidableError(f"{sentence}; nothing was decided") if decides else KitError(sentence)
 
 
 __all__ = ["ExampleCommand", "group", "main"]

@@ -97,7 +97,7 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
         inputs=dict(_split_input(text) for text in values["inputs"]),
         timeout_s=values["timeout_s"],
     )
-    step = execute_stage(open_workbench(), order, values.get("release_id", ""))
+    step = execute_stage(open_workbench(appends=True), order, values.get("release_id", ""))
     if values["as_json"]:
         print_json({"record": step.record, "release": step.release, "reasons": step.reasons})
     else:
@@ -117,7 +117,7 @@ def _split_input(text: str) -> tuple[str, str]:
 @json_option
 def all_command(environment: str, as_json: bool) -> None:
     """Execute every stage that the environment needs, then make the reports."""
-    workbench = open_workbench()
+    workbench = open_workbench(appends=True)
     gated = tuple(workbench.project.read_environment(environment).gates.metrics)
     steps: list[Step] = []
     try:

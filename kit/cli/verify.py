@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.console import ExampleCommand, json_option, print_json
+from kit.cli.console import ExampleCommand, json_option, plural, print_json
 from kit.cli.terminal import printable
 from kit.files import format_bytes
 
@@ -58,7 +58,7 @@ def audit_command(archive: Path, state: Path, keys_file: Path | None, notes: tup
     keys = _trusted(keys_file)
     report, last = audit_archive(archive, state, keys, _read_notes(archive, notes))
     earlier = (
-        f"the last audit saw {last.size} entries"
+        f"the last audit saw {plural(last.size, 'entry')}"
         if last
         else "this is the first audit: there is nothing to compare with"
     )
@@ -67,21 +67,37 @@ def audit_command(archive: Path, state: Path, keys_file: Path | None, notes: tup
 
 def _find_subject(subject: str | None) -> tuple[Path, str]:
     """(archive, record id); without a record the id is empty."""
-    from kit.archive import Archive
-    from kit.errors import NotFoundError
+    from kit.archive import MARKER
+    from kit.errors import UsageError
     from kit.project import find_project
 
-    if subject and Path(subject).is_dir():
+    if subject and any((Path(subject) / part).exists() for part in (MARKER, "ledger")):
         return Path(subject), ""
     archive = find_project(Path.cwd()).archive
-    if not subject:
-        return archive, ""
+    if not archive.is_dir():
+        raise UsageError(f"there is no archive at {archive}: nothing was executed yet, or it is kept elsewhere")
+    return (archive, _find_record(archive, subject)) if subject else (archive, "")
+
+
+def _find_record(archive: Path, subject: str) -> str:
+    """Id of the record that a name means: one that is there, one that the ledger tells of, or the one that cut a release."""
+    from kit.archive import Archive
+    from kit.errors import UnknownSubjectError
+
+    ledger = Archive(archive).ledger
+    name = subject.removeprefix("release:")
+    released = next((entry.record for entry in ledger.read_back() if entry.release == name), "")
+    if released:
+        return released
     try:
-        return archive, Archive(archive).find_id(subject)
-    except NotFoundError:
-        if any(entry.record == subject for entry in Archive(archive).ledger.read_back()):
-            return archive, subject  # it was removed: that is a finding, not a wrong name
-        raise
+        return Archive(archive).find_id(subject)
+    except UnknownSubjectError:
+        try:  # one that was removed is a finding, not a wrong name
+            return Archive(archive).find_id(subject, sorted({entry.record for entry in ledger.read_entries()}))
+        except UnknownSubjectError:
+            if Path(subject).is_dir():
+                raise UnknownSubjectError(f"{subject} is no archive, and no record or release is named so") from None
+            raise
 
 
 def _trusted(file: Path | None) -> list[PublicKey]:
@@ -103,13 +119,21 @@ def _trusted(file: Path | None) -> list[PublicKey]:
 def _read_notes(archive: Path, files: tuple[Path, ...]) -> list[Noted]:
     from kit.archive import read_origin
     from kit.checkpoint import find_checkpoints
-    from kit.errors import UsageError
+    from kit.errors import IntegrityError, UsageError
     from kit.verify import Noted
 
-    origin, found = read_origin(archive), []
+    found: list[Noted] = []
+    if not files:
+        return found
+    origin = read_origin(archive)
     for file in files:
-        there = find_checkpoints(file.read_bytes(), str(file))
-        own = [each for each in there if each.origin == origin]
+        try:
+            there = find_checkpoints(file.read_bytes(), str(file))
+        except IntegrityError as error:
+            raise UsageError(f"--checkpoint: {error}; expected a note, or a log that holds its line") from error
+        # One of the same name and another origin is not passed over: the archive may have been replaced by another.
+        named = [each for each in there if each.origin.rpartition("/")[0] == origin.rpartition("/")[0]]
+        own = [each for each in there if each.origin == origin] or named
         if not own:
             others = ", ".join(sorted({each.origin for each in there}))
             raise UsageError(f"{file} holds checkpoints of {others} only; the archive {archive} is {origin}")
@@ -124,8 +148,8 @@ def _print_report(report: Report, keys: list[PublicKey], *, as_json: bool, earli
     lines = [
         *map(str, report.findings),
         "",
-        f"{report.subject}: {report.n_records} records, {report.n_entries} ledger entries, {report.n_objects} objects "
-        f"({format_bytes(report.n_bytes)})",
+        f"{report.subject}: {plural(report.n_records, 'record')}, {plural(report.n_entries, 'ledger entry')}, "
+        f"{plural(report.n_objects, 'object')} ({format_bytes(report.n_bytes)})",
         f"root {report.root} of {report.origin}",
         _describe_trust(report, keys),
         *([earlier] if earlier else []),
@@ -137,10 +161,11 @@ def _print_report(report: Report, keys: list[PublicKey], *, as_json: bool, earli
 
 
 def _describe_trust(report: Report, keys: list[PublicKey]) -> str:
-    if report.signers:
-        return f"signed by {', '.join(report.signers)}"
-    if keys:
-        return f"signed by none of the {len(keys)} trusted keys"
-    return (
-        "no trusted keys were given: nothing here is attributed to a person; give --keys, or trusted_keys in [tool.kit]"
-    )
+    if not keys:
+        return (
+            "no trusted keys were given: nothing here is attributed to a person; give --keys, or trusted_keys in "
+            "[tool.kit]"
+        )
+    ledger = f"ledger signed by {', '.join(report.ledger_signers) or 'none of them'}"
+    signed = ", ".join(f"{n} by {key}" for key, n in report.signers.items())
+    return f"{plural(len(keys), 'trusted key')}: {ledger}; records signed: {signed or 'none'}, of {report.n_records}"

@@ -77,12 +77,14 @@ def resolve_inputs(
 
 
 def newest_success(archive: Archive, stage: str, environment: str, reader: str) -> Record:
-    """The newest succeeded record of a stage in an environment.
+    """The newest succeeded record of a stage in an environment; an imported one must be named to be taken.
 
     Raises:
         NotFoundError: there is none; names the command that makes one.
     """
-    record = archive.newest(lambda r: r.stage == stage and r.environment == environment and r.succeeded)
+    record = archive.newest(
+        lambda r: r.stage == stage and r.environment == environment and r.succeeded and not archive.is_imported(r)
+    )
     if record is None:
         raise NotFoundError(
             f"stage {reader!r} needs a succeeded record of stage {stage!r} in environment {environment!r}, there is none; "

@@ -82,12 +82,27 @@ def describe_signature(archive: Archive, record_id: str, keys: Sequence[PublicKe
     except (KitError, OSError) as error:
         return f"cannot be read: {error}"
     standing, key = judge_envelope(envelope, keys)
+    return f"{_describe_standing(archive, record_id, standing, key, keys)}{_describe_origin(archive, record_id)}"
+
+
+def _describe_origin(archive: Archive, record_id: str) -> str:
+    try:
+        imported = archive.is_imported(archive.read_record(record_id))
+    except (KitError, OSError):
+        return ""
+    return "; imported: it was executed for another archive" if imported else ""
+
+
+def _describe_standing(
+    archive: Archive, record_id: str, standing: Standing, key: str, keys: Sequence[PublicKey]
+) -> str:
     match standing:
         case Standing.UNSIGNED:
             return "not signed: anyone who can write to the archive could have made it"
         case Standing.TRUSTED:
             problem = find_unsigned(archive, archive.read_record(record_id), keys)
-            return problem or f"signed with {key}, a trusted key"
+            is_own = archive.key is not None and archive.key.public.id == key
+            return problem or f"signed with {key}, {'your own key' if is_own else 'a trusted key'}"
         case Standing.BAD:
             return f"NOT VALID: the signature is not one of {key}"
         case Standing.UNKNOWN_KEY:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kit.checkpoint import Checkpoint, find_checkpoints
+from kit.errors import UsageError
 from kit.files import write_atomically
 from kit.signing import PublicKey
 from kit.verify.findings import Code, Report
@@ -32,7 +33,12 @@ def audit_archive(
 
     Raises:
         IntegrityError: what was remembered cannot be read; an audit never begins anew by itself.
+        UsageError: the state lies in the archive, or is no folder.
     """
+    if state.resolve().is_relative_to(archive.resolve()):
+        raise UsageError(f"--state {state} lies in the archive itself: choose a folder that its writers cannot write")
+    if state.exists() and not state.is_dir():
+        raise UsageError(f"--state {state} is a file; expected a folder")
     file = state / HEADS
     data = file.read_bytes() if file.is_file() else b""
     remembered = find_checkpoints(data, str(file)) if file.is_file() else []

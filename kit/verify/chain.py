@@ -25,11 +25,18 @@ class Chain(msgspec.Struct):
         entries: those that could be read, by number.
         leaves: Merkle leaf hashes of all files, in order; only up to the first gap.
         findings: what is wrong with it.
+        last: the highest number that is there.
     """
 
     entries: dict[int, Entry]
     leaves: list[bytes]
     findings: list[Finding]
+    last: int = 0
+
+    @property
+    def has_gap(self) -> bool:
+        """True if an entry before the last one is missing or cannot be read."""
+        return len(self.leaves) < self.last
 
     def of_kind(self, *kinds: Kind) -> Iterator[Entry]:
         """The entries of some kinds, oldest first."""
@@ -65,6 +72,7 @@ def read_chain(archive: Path) -> Chain:
             chain.leaves.append(hash_leaf(data))
         chain.findings += _judge_entry(chain, seq, data, before)
         before = sha256_bytes(data)
+    chain.last = max(numbers, default=0)
     chain.findings += _judge_places(chain)
     chain.findings += _judge_releases(chain)
     if not numbers:
@@ -156,6 +164,6 @@ def _judge_places(chain: Chain) -> Iterator[Finding]:
             yield false(
                 Code.REWRITTEN, path, what, "both", "what was announced here was replaced by something from elsewhere"
             )
-        elif entry.kind is Kind.END and (entry.record, Kind.START) not in first:
+        elif entry.kind is Kind.END and (entry.record, Kind.START) not in first and not chain.has_gap:
             what = f"a start of {entry.record} before its end"
             yield false(Code.UNLOGGED, path, what, "none", "an execution was entered that nobody had announced")

@@ -59,11 +59,11 @@ def _examine_in(folder: Path, record_id: str, origin: str, books: Books, keys: S
     where = f"records/{record_id}"
     if folder.is_symlink():
         meaning = "what it leads to can be changed without a trace"
-        return Examined(None, "", [false(Code.EDITED, where, "a folder", "a link", meaning)])
+        return Examined(None, [false(Code.EDITED, where, "a folder", "a link", meaning)])
     if end is None:
-        return Examined(None, "", list(_judge_open(folder, where, start)) if start else [])
+        return Examined(None, list(_judge_open(folder, where, start)) if start else [])
     if not folder.is_dir():
-        return Examined(None, "", [_judge_gone(folder, where, end)])
+        return Examined(None, [_judge_gone(folder, where, end)])
     examined = examine_record(folder, record_id, origin, start if end.kind is Kind.END else None, end, keys)
     if folder.name.endswith(OPEN):
         meaning = "kit was killed after sealing it; the next command names it"

@@ -73,7 +73,8 @@ class Report(msgspec.Struct, frozen=True):
         n_records: that were looked at.
         n_objects: that were hashed.
         n_bytes: of these objects.
-        signers: key ids of trusted signatures that were found, sorted.
+        ledger_signers: key ids of trusted signatures under its checkpoints.
+        signers: how many of the records each trusted key signed, by key id.
         findings: the grave ones first.
     """
 
@@ -84,7 +85,8 @@ class Report(msgspec.Struct, frozen=True):
     n_records: int
     n_objects: int
     n_bytes: int
-    signers: tuple[str, ...]
+    ledger_signers: tuple[str, ...]
+    signers: dict[str, int]
     findings: tuple[Finding, ...]
 
     @property
@@ -102,7 +104,8 @@ class Report(msgspec.Struct, frozen=True):
             case 1:
                 n_false = sum(finding.weight is Weight.FALSE for finding in self.findings)
                 return f"is FALSE: {n_false} finding{'' if n_false == 1 else 's'} contradict{'s' if n_false == 1 else ''} it"
-        return "cannot be decided here: something that it needs is not on this machine, or is of a newer kit"
+        reasons = dict.fromkeys(each.meaning for each in self.findings if each.weight is Weight.UNDECIDED)
+        return f"cannot be decided here: {'; '.join(reasons)}"
 
 
 def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -61,7 +61,14 @@ def judge_checkpoints(
     coverage = Coverage(0, set(), [])
     coverage.findings += _judge_named(archive, chain, outside)
     roots = _roots_at(chain, {each.checkpoint.size for each in (*inside, *outside)})
+    beyond = [each for each in (*inside, *outside) if len(chain.leaves) < each.checkpoint.size <= chain.last]
+    if beyond:
+        what = f"{len(beyond)} checkpoints over more than {len(chain.leaves)} entries"
+        meaning = "an entry before them is missing, so they cannot be compared"
+        coverage.findings.append(noted(Code.UNCOVERED, "checkpoints", what, meaning))
     for each in (*inside, *outside):
+        if each in beyond:
+            continue
         problems = list(_contradictions(each, origin, chain, roots))
         problems += _judge_signature(each, keys, coverage)
         coverage.findings += problems

@@ -12,10 +12,10 @@ from kit.archive import STARTED, STATEMENT
 from kit.check import CheckResult
 from kit.errors import IntegrityError, NewerFormatError
 from kit.files import canonical_json, digest_of, open_regular, read_regular, sha256_bytes
-from kit.ledger import Entry
+from kit.ledger import Entry, Kind
 from kit.record import Record, decode_record
 from kit.signing import Envelope, PublicKey, Standing, decode_envelope, judge_envelope
-from kit.statement import OUTPUTS, describe_execution, subjects_of
+from kit.statement import ORIGIN_PLACE, OUTPUTS, describe_execution, subjects_of
 from kit.verify.findings import Code, Finding, false, noted, short, undecided
 
 _SEALED = "it is not what was sealed"
@@ -26,13 +26,15 @@ class Examined(msgspec.Struct):
 
     Attributes:
         record: None if it cannot be read or is not the one that was sealed.
-        signer: key id of a trusted signature; empty without one.
         findings: what is wrong with it.
+        standing: how its signature stands to the trusted keys; None if it has no statement that can be read.
+        signer: key id of that signature.
     """
 
     record: Record | None
-    signer: str
     findings: list[Finding]
+    standing: Standing | None = None
+    signer: str = ""
 
 
 def examine_record(
@@ -48,7 +50,7 @@ def examine_record(
         end: the entry that names its statement.
         keys: trusted ones.
     """
-    examined = Examined(None, "", [])
+    examined = Examined(None, [])
     where = f"records/{record_id}"
     statement = _read_statement(folder, where, end, keys, examined)
     if statement is None:
@@ -57,7 +59,7 @@ def examine_record(
     if invocation != record_id:
         meaning = "the record of one execution was put in the place of another"
         examined.findings.append(false(Code.REORDERED, f"{where}/{STATEMENT}", record_id, str(invocation), meaning))
-    made_for = _look_up(statement, *_ORIGIN)
+    made_for = _look_up(statement, *ORIGIN_PLACE)
     if start and origin and made_for != origin:
         meaning = "an execution of another archive was entered as one of this"
         examined.findings.append(
@@ -93,23 +95,33 @@ def _read_statement(
         found = short(sha256_bytes(data))
         examined.findings.append(false(Code.EDITED, path, f"{short(end.sha256)} (entry {end.seq})", found, _SEALED))
     standing, key = judge_envelope(envelope, keys)
-    examined.signer = key if standing is Standing.TRUSTED else ""
-    examined.findings += judge_signature(path, envelope, keys)
+    examined.standing, examined.signer = standing, key
+    examined.findings += judge_signature(path, envelope, keys, imported=end.kind is Kind.IMPORT)
     return statement
 
 
-def judge_signature(path: str, envelope: Envelope, keys: Sequence[PublicKey]) -> Iterator[Finding]:
-    """What an envelope's signatures leave to be desired."""
+def judge_signature(
+    path: str, envelope: Envelope, keys: Sequence[PublicKey], *, imported: bool = False
+) -> Iterator[Finding]:
+    """What an envelope's signatures leave to be desired; that there is none is said for all records together.
+
+    Args:
+        path: of the envelope.
+        envelope: what was stated.
+        keys: trusted ones.
+        imported: it came from another archive, whose people the verifier need not know.
+    """
     standing, key = judge_envelope(envelope, keys)
     match standing:
         case Standing.BAD:
             meaning = "the statement was changed after it was signed, or someone else made it"
             yield false(Code.BAD_SIGNATURE, path, f"a signature by {key}", "one that it did not make", meaning)
+        case Standing.UNKNOWN_KEY if keys and imported:
+            meaning = "it was imported; nobody whom you trust has stated it"
+            yield noted(Code.UNKNOWN_KEY, path, f"a signature by {key}, which you did not give", meaning)
         case Standing.UNKNOWN_KEY if keys:
             meaning = "nobody whom you trust has stated it"
             yield false(Code.UNKNOWN_KEY, path, "a signature by a trusted key", f"one by {key}", meaning)
-        case Standing.UNSIGNED if keys:
-            yield noted(Code.UNSIGNED, path, "no signature", "only the ledger vouches for it, not a person")
 
 
 def _judge_files(folder: Path, where: str, subjects: dict[str, str]) -> Iterator[Finding]:
@@ -165,7 +177,6 @@ def _read_record(
 
 
 _INVOCATION = ("predicate", "runDetails", "metadata", "invocationId")
-_ORIGIN = ("predicate", "buildDefinition", "internalParameters", "archive")
 _SAME = (  # places of a statement that follow from the record
     ("predicateType",),
     ("predicate", "buildDefinition", "buildType"),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from kit.archive import MARKER, OPEN, read_origin
-from kit.errors import IntegrityError, NewerFormatError, UndecidableError
+from kit.errors import IntegrityError, NewerFormatError, NotFoundError, UndecidableError
 from kit.ledger import Kind
 from kit.merkle import tree_root
-from kit.signing import PublicKey
+from kit.signing import PublicKey, Standing
 from kit.verify.chain import Chain, read_chain
 from kit.verify.entries import judge_entries, judge_release
 from kit.verify.executions import Books, examine
@@ -67,6 +68,7 @@ def verify_archive(archive: Path, keys: Sequence[PublicKey] = (), outside: Seque
         findings += examined.findings
         findings += judge_objects(archive, examined.record, hashed)
     findings += judge_entries(archive, chain, found, hashed, keys)
+    findings += _judge_unsigned(list(found.values()))
     return _report(str(archive), origin, chain, coverage, hashed, list(found.values()), findings)
 
 
@@ -94,6 +96,15 @@ def verify_record(
     needed = {sha256 for _, artifact, _ in list_artifacts(examined.record) for sha256 in list_needed(artifact, archive)}
     hashed = hash_named(archive, needed)
     findings += [*examined.findings, *judge_objects(archive, examined.record, hashed)]
+    if examined.standing is Standing.UNSIGNED:
+        what, meaning = "a signature by a trusted key", "only the ledger vouches for it, not a person"
+        where = f"records/{record_id}"
+        unsigned = (
+            undecided(Code.UNSIGNED, where, what, "none", meaning)
+            if keys
+            else noted(Code.UNSIGNED, where, "no signature", meaning)
+        )
+        findings.append(unsigned)
     if record_id not in books.ends:
         meaning = "nothing of it was sealed, so nothing of it can be proved"
         findings.append(undecided(Code.LOST, f"records/{record_id}", "an end in the ledger", "none", meaning))
@@ -126,6 +137,11 @@ def _list_records(archive: Path) -> list[Path]:
 def _read_origin(archive: Path) -> tuple[str, list[Finding]]:
     try:
         return read_origin(archive), []
+    except NotFoundError:
+        if not (archive / "ledger").is_dir():
+            raise
+        meaning = "which archive this is cannot be told"
+        return "", [false(Code.MISSING, MARKER, "the archive's name and origin", "nothing", meaning)]
     except NewerFormatError as error:
         return "", [
             undecided(
@@ -161,6 +177,14 @@ def _judge_parts(archive: Path) -> Iterator[Finding]:
             yield false(Code.UNLOGGED, path.name, "an archive's own parts", "something else", "no kit put it there")
 
 
+def _judge_unsigned(found: Sequence[Examined]) -> Iterator[Finding]:
+    stated = [examined for examined in found if examined.standing]
+    n_unsigned = sum(examined.standing is Standing.UNSIGNED for examined in stated)
+    if n_unsigned:
+        what = f"{n_unsigned} of {len(stated)} sealed records have no signature"
+        yield noted(Code.UNSIGNED, "records", what, "only the ledger vouches for these, not a person")
+
+
 def _report(
     subject: str,
     origin: str,
@@ -170,7 +194,7 @@ def _report(
     examined: list[Examined],
     findings: list[Finding],
 ) -> Report:
-    signers = coverage.signers | {each.signer for each in examined if each.signer}
+    signers = Counter(each.signer for each in examined if each.standing is Standing.TRUSTED)
     return Report(
         subject=subject,
         origin=origin,
@@ -179,6 +203,7 @@ def _report(
         n_records=len(examined),
         n_objects=hashed.n_objects,
         n_bytes=hashed.n_bytes,
-        signers=tuple(sorted(signers)),
+        ledger_signers=tuple(sorted(coverage.signers)),
+        signers=dict(sorted(signers.items())),
         findings=sort_findings([*chain.findings, *coverage.findings, *hashed.findings, *findings]),
     )
