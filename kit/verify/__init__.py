@@ -7,6 +7,7 @@ nothing written; a test proves it.
 from kit.verify.audit import audit_archive
 from kit.verify.findings import Code, Finding, Report, Weight
 from kit.verify.notes import Noted
-from kit.verify.whole import verify_archive, verify_record
+from kit.verify.single import verify_record
+from kit.verify.whole import verify_archive
 
 __all__ = ["Code", "Finding", "Noted", "Report", "Weight", "audit_archive", "verify_archive", "verify_record"]
