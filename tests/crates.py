@@ -14,6 +14,7 @@ from kit.gate import Release
 from kit.pipeline import execute_all
 from kit.record import Record
 from kit.release import ProbeOutcome
+from kit.reproduce.stage import reproduce_record
 from kit.signing import SigningKey
 from kit.testing import FakeEngine, example_stages, make_notebook, make_project, make_workbench, write_outputs
 from kit.workspace import Context
@@ -76,10 +77,20 @@ def find(archive: Archive, stage: str) -> Record:
     return record
 
 
+def do_again(workbench: Workbench, stage: str) -> Record:
+    """Do the record of a stage again; gives the record that did it."""
+    record = find(workbench.archive, stage)
+    done = reproduce_record(workbench, record, probe=lambda model, golden: ProbeOutcome(True, "loaded"))
+    return workbench.archive.read_record(done.again)
+
+
 def export(workbench: Workbench, subject: str, target: Path) -> Path:
-    """Export the record of a stage, or a release."""
+    """Export the record of a stage, a record by its id, or a release."""
     archive = workbench.archive
-    what: Record | Release = archive.find_release(subject) or find(archive, subject)
+    is_id = subject in archive.list_ids()
+    what: Record | Release = archive.find_release(subject) or (
+        archive.read_record(subject) if is_id else find(archive, subject)
+    )
     export_crate(archive, what, target, workbench.project.name, workbench.trusted_keys)
     return target
 

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crates import MODEL, TABLE, export, find, make_entry, make_history, read_zip, sha256, write_zip, zip_of
+from crates import MODEL, TABLE, do_again, export, find, make_entry, make_history, read_zip, sha256, write_zip, zip_of
 
-from kit.execute import Workbench
+from kit.crate.contents import list_lineage
+from kit.execute import Order, Workbench
+from kit.pipeline import execute_stage
+from kit.release import ProbeOutcome
 from kit.signing import SigningKey
 from kit.testing import make_key
 
@@ -44,6 +47,11 @@ def good(history: Workbench, tmp_path: Path) -> Files:
 
 def check(folder: Path, file: Path, key: SigningKey) -> int:
     """The number of the step that an auditor does not get past; DONE if all hold."""
+    return audit(folder, file, key)[0]
+
+
+def audit(folder: Path, file: Path, key: SigningKey) -> tuple[int, list[str]]:
+    """The same, and what is said to be not signed."""
     (folder / "audit").mkdir()
     (folder / "trusted.pem").write_bytes(key.public.pem)
     script = "".join(f"echo step {n}\n{block}" for n, block in enumerate(BLOCKS, 1)) + f"echo step {DONE}\n"
@@ -58,7 +66,7 @@ def check(folder: Path, file: Path, key: SigningKey) -> int:
     )
     last = int(re.findall(r"step (\d)", done.stdout)[-1])
     assert (done.returncode == 0) == (last == DONE), done.stderr
-    return last
+    return last, [line for line in done.stdout.splitlines() if "NOT SIGNED" in line]
 
 
 def test_page_and_what_exports_bring_along_are_the_same() -> None:
@@ -84,9 +92,60 @@ def test_wrong_key_is_refused(history: Workbench, tmp_path: Path) -> None:
 
 
 @needs_tools
-def test_unsigned_export_is_not_taken_for_a_signed_one(key: SigningKey, tmp_path: Path) -> None:
+def test_unsigned_export_passes_and_is_said_to_be_unsigned(key: SigningKey, tmp_path: Path) -> None:
     workbench = make_history(tmp_path / "project")
-    assert check(tmp_path, export(workbench, "train", tmp_path / "a.zip"), key) == SIGNATURE
+    records = [find(workbench.archive, stage).id for stage in ("build", "prepare", "release", "train")]
+    step, unsigned = audit(tmp_path, export(workbench, "dev-1", tmp_path / "a.zip"), key)
+    assert step == DONE
+    said = [f"{record}: NOT SIGNED (statement)" for record in records] + [f"{records[2]}: NOT SIGNED (verdict)"]
+    assert sorted(unsigned) == sorted([*said, "proof/checkpoint/note: NOT SIGNED"])
+
+
+@needs_tools
+def test_mixed_export_names_the_record_that_is_not_signed(key: SigningKey, tmp_path: Path) -> None:
+    workbench = make_history(tmp_path / "project", key)
+    workbench.archive.key = None
+    unsigned = execute_stage(workbench, Order("train", "dev")).record
+    workbench.archive.key = key
+    execute_stage(workbench, Order("release", "dev"), probe=lambda model, golden: ProbeOutcome(True, "loaded"))
+    release = workbench.archive.list_releases()[-1]
+    assert unsigned.id in {record.id for record in list_lineage(workbench.archive, release)}
+    step, said = audit(tmp_path, export(workbench, release.id, tmp_path / "a.zip"), key)
+    assert (step, said) == (DONE, [f"{unsigned.id}: NOT SIGNED (statement)"])
+
+
+@needs_tools
+def test_signature_that_was_removed_is_seen(good: Files, key: SigningKey, tmp_path: Path) -> None:
+    record = one(good, "records/.*/record.json").split("/")[1]
+    for name in ("statements/.*/statement.sig", "checkpoint/signed.sig"):
+        remove(f"proof/{name}")(good)
+    step, said = audit(tmp_path, write_zip(tmp_path / "bad.zip", good), key)
+    assert (step, said) == (DONE, [f"{record}: NOT SIGNED (statement)", "proof/checkpoint/note: NOT SIGNED"])
+
+
+@needs_tools
+def test_comparison_is_checked_with_the_records(key: SigningKey, tmp_path: Path) -> None:
+    workbench = make_history(tmp_path / "project", key)
+    again = do_again(workbench, "train")
+    for name, subject in (("again", again.id), ("first", again.reproduces or "")):
+        (tmp_path / name).mkdir()
+        file = export(workbench, subject, tmp_path / f"{name}.zip")
+        assert audit(tmp_path / name, file, key) == (DONE, [])
+    files = read_zip(tmp_path / "first.zip")
+    damage(r"proof/comparisons/[0-9a-f]*\.dsse\.json")(files)
+    (tmp_path / "bad").mkdir()
+    assert check(tmp_path / "bad", write_zip(tmp_path / "bad.zip", files), key) == LEDGER
+
+
+@needs_tools
+def test_comparison_by_another_key_is_named_and_stops_nobody(key: SigningKey, tmp_path: Path) -> None:
+    workbench = make_history(tmp_path / "project", key)
+    workbench.archive.key = make_key("bob@desk")
+    again = do_again(workbench, "train")
+    workbench.archive.key = key
+    step, said = audit(tmp_path, export(workbench, again.reproduces or "", tmp_path / "a.zip"), key)
+    assert (step, len(said)) == (DONE, 1)
+    assert said[0].endswith(".dsse.json: NOT SIGNED BY THIS KEY")
 
 
 def one(files: Files, pattern: str) -> str:

@@ -3,6 +3,8 @@
 import itertools
 import json
 import os
+import re
+import shutil
 import stat
 import struct
 import subprocess
@@ -10,11 +12,13 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from crates import (
     MODEL,
+    do_again,
     export,
     find,
     make_entry,
@@ -31,13 +35,16 @@ from hypothesis import strategies as st
 
 from kit.archive import Archive
 from kit.artifact import Tree, TreeEntry
-from kit.crate import Imported, Outcome, import_crate
+from kit.checkpoint import decode_checkpoint
+from kit.crate import Import, Imported, Outcome, export_crate, import_crate
+from kit.crate.evidence import Proof
 from kit.crate.limits import Limits
-from kit.errors import IntegrityError, KitError, UsageError
+from kit.crate.proof import make_proof
+from kit.errors import IntegrityError, KitError, NotFoundError, PolicyError, UsageError
 from kit.execute import Workbench
 from kit.ledger import Kind
 from kit.record import Record, Status
-from kit.signing import SigningKey, Standing, make_envelope
+from kit.signing import SigningKey, Standing, decode_envelope, make_envelope
 from kit.statement import describe_execution
 from kit.testing import START, make_key
 from kit.verify import Weight, verify_archive
@@ -76,7 +83,7 @@ def other(tmp_path: Path) -> Archive:
 def take(
     archive: Archive, file: Path, key: SigningKey | None = None, limits: Limits | None = None
 ) -> tuple[Imported, ...]:
-    return import_crate(archive, file, WHO, START, [key.public] if key else [], limits or Limits())
+    return import_crate(archive, file, WHO, START, [key.public] if key else [], limits or Limits()).records
 
 
 def refuse(
@@ -115,8 +122,6 @@ def test_archive_verifies_after_an_import(exports: dict[str, Path], other: Archi
 
 
 def test_imported_record_can_be_exported_again(exports: dict[str, Path], other: Archive, tmp_path: Path) -> None:
-    from kit.crate import export_crate
-
     take(other, exports["train"])
     export_crate(other, find(other, "train"), tmp_path / "again.zip", "other")
     third = open_other(tmp_path / "third")
@@ -160,7 +165,7 @@ def test_record_that_is_being_written_is_not_replaced(exports: dict[str, Path], 
 
 
 def test_signature_of_a_stranger_is_named_as_such(exports: dict[str, Path], other: Archive, key: SigningKey) -> None:
-    (imported,) = take(other, exports["train"], make_key("eve@home"))
+    (imported,) = take(other, exports["train"])
     assert (imported.standing, imported.key) == (Standing.UNKNOWN_KEY, key.public.id)
 
 
@@ -346,6 +351,7 @@ def reseal(files: Files, edit: Callable[[Record], Record], key: SigningKey | Non
 
 def test_record_that_was_sealed_anew_is_taken_as_another_one(good: Files, other: Archive, tmp_path: Path) -> None:
     edited = reseal(good, lambda record: msgspec.structs.replace(record, metrics={"auc": 0.99}))
+    edited = {name: data for name, data in edited.items() if not name.startswith("proof/")}
     (imported,) = take(other, write_zip(tmp_path / "other.zip", edited))
     assert imported.standing is Standing.UNSIGNED
 
@@ -546,3 +552,322 @@ def test_kill_at_any_moment_leaves_nothing_that_counts(exports: dict[str, Path],
         assert (imported.record, imported.outcome) == (record, Outcome.IMPORTED)
         assert [entry.kind for entry in archive.ledger.read_entries()] == [Kind.IMPORT]
     assert n > 8, "every step of the import was a moment to be killed at"
+
+
+# Whose signature counts.
+
+
+def test_record_of_a_key_that_is_not_trusted_is_refused(
+    exports: dict[str, Path], other: Archive, key: SigningKey
+) -> None:
+    before = snapshot(other.folder)
+    with pytest.raises(PolicyError, match=f"signed with {re.escape(key.public.id)}, which .* --accept-key") as refused:
+        take(other, exports["train"], make_key("eve@home"))
+    assert refused.value.exit_code == 1
+    assert snapshot(other.folder) == before
+
+
+def test_key_that_is_accepted_by_its_id_lets_the_record_in(
+    exports: dict[str, Path], other: Archive, key: SigningKey
+) -> None:
+    trusted = [make_key("eve@home").public]
+    (imported,) = import_crate(other, exports["train"], WHO, START, trusted, accepted=[key.public.id]).records
+    assert (imported.outcome, imported.standing) == (Outcome.IMPORTED, Standing.UNKNOWN_KEY)
+    (again,) = import_crate(other, exports["train"], WHO, START, trusted).records
+    assert again.outcome is Outcome.PRESENT, "what is there needs to be accepted no more"
+
+
+def test_unsigned_record_is_taken_where_keys_are_trusted(other: Archive, key: SigningKey, tmp_path: Path) -> None:
+    (imported,) = take(other, export(make_history(tmp_path / "project"), "train", tmp_path / "a.zip"), key)
+    assert (imported.outcome, imported.standing) == (Outcome.IMPORTED, Standing.UNSIGNED)
+
+
+# What the ledger's proof may not be.
+
+
+def take_all(archive: Archive, file: Path, key: SigningKey | None = None) -> Import:
+    return import_crate(archive, file, WHO, START, [key.public] if key else [])
+
+
+def test_proof_is_verified_and_told(
+    history: Workbench, exports: dict[str, Path], other: Archive, key: SigningKey
+) -> None:
+    proof = take_all(other, exports["train"], key).proof
+    assert proof == Proof(history.archive.origin, 11, 2, Standing.TRUSTED, key.public.id, ())
+
+
+@pytest.mark.parametrize(
+    ("pattern", "missing"),
+    [
+        (r"proof/.*", "proof/statements/.*/statement.json"),
+        (r"proof/checkpoint/note", "proof/checkpoint/note"),
+        (r"proof/checkpoint/root\.bin", "proof/checkpoint/root.bin"),
+        (r"proof/entries/.*", "the entry for the end of .*-train-.*"),
+        (r"proof/entries/000000005\.json", "the entry for the start of .*-train-.*"),
+        (r"proof/paths/.*/002-.*", "proof/paths/.*/002-left.bin|proof/paths/.*/002-right.bin"),
+        (r"proof/statements/.*/statement\.sig", "proof/statements/.*/statement.sig"),
+    ],
+)
+def test_proof_that_is_not_whole_is_named_and_the_record_taken(
+    good: Files, other: Archive, tmp_path: Path, pattern: str, missing: str
+) -> None:
+    kept = {name: data for name, data in good.items() if not re.fullmatch(pattern, name)}
+    assert len(kept) < len(good)
+    done = take_all(other, write_zip(tmp_path / "a.zip", kept))
+    assert [each.outcome for each in done.records] == [Outcome.IMPORTED]
+    assert [each for each in done.proof.missing if re.fullmatch(missing, each)], done.proof.missing
+
+
+def test_every_file_of_the_proof_but_its_descriptions_counts(
+    good: Files, other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    """A byte more, and the first byte another, in each."""
+    counted = [name for name in good if name.startswith("proof/") and not name.endswith(("/proof.json", "/key.pem"))]
+    assert len(counted) > 10
+    for name in counted:
+        for data in (good[name] + b" ", bytes([good[name][0] ^ 1]) + good[name][1:], b""):
+            refuse(other, write_zip(tmp_path / "bad.zip", {**good, name: data}), "proof/|started.json", keys=key)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"proof/checkpoint": b"garbage"},
+        {"proof/checkpoint/note": os.urandom(200)},
+        {"proof/checkpoint/note": b"kit/x/1\n11\nAAAA\n\n"},
+        {"proof": b"garbage"},
+        {"proof/more.txt": b""},
+        {"proof/entries/000000099.json": b"{}"},
+        {"proof/comparisons/" + "0" * 64 + ".dsse.json": b"{}"},
+    ],
+)
+def test_garbage_in_the_proof_is_refused(good: Files, other: Archive, tmp_path: Path, files: Files) -> None:
+    (name,) = files
+    kept = {each: data for each, data in good.items() if not each.startswith(f"{name}/")}
+    refuse(other, write_zip(tmp_path / "bad.zip", {**kept, **files}), "proof")
+
+
+def test_entry_of_another_ledger_is_refused(good: Files, other: Archive, tmp_path: Path) -> None:
+    foreign = make_history(tmp_path / "foreign")
+    theirs = read_zip(export(foreign, "train", tmp_path / "theirs.zip"))
+    for part in ("entries", "paths", "checkpoint"):
+        mixed = {name: data for name, data in good.items() if not name.startswith(f"proof/{part}/")}
+        mixed |= {name: data for name, data in theirs.items() if name.startswith(f"proof/{part}/")}
+        refuse(other, write_zip(tmp_path / "bad.zip", mixed), "leads to another root|to no root over")
+
+
+def test_statement_that_the_entry_does_not_name_is_refused(good: Files, other: Archive, tmp_path: Path) -> None:
+    edited = reseal(good, set_facts(metrics={"auc": 0.99}))
+    edited = {name: data for name, data in edited.items() if not name.startswith("proof/statements/")}
+    refuse(
+        other,
+        write_zip(tmp_path / "bad.zip", edited),
+        "statement.dsse.json is not the one that proof/entries/000000006",
+    )
+
+
+def test_record_of_another_archive_cannot_be_told_by_this_ledger(
+    history: Workbench, good: Files, other: Archive, tmp_path: Path
+) -> None:
+    """A whole ledger of one's own around a record that was executed for somebody else."""
+    record = find(history.archive, "train")
+    other.ledger.append(Kind.START, record.id, sha256(good[f"records/{record.id}/started.json"]), WHO, START)
+    other.ledger.append(Kind.END, record.id, sha256(good[f"records/{record.id}/statement.dsse.json"]), WHO, START)
+    proof = {file.path: file.source for file in make_proof(with_record(other, history, record), [record], [])}
+    kept = {name: data for name, data in good.items() if not name.startswith("proof/")}
+    third = open_other(tmp_path / "third/archive")
+    refuse(third, write_zip(tmp_path / "bad.zip", {**kept, **proof}), "was executed for archive kit/example/")
+
+
+def with_record(archive: Archive, history: Workbench, record: Record) -> Archive:
+    shutil.copytree(history.archive.record_folder(record.id), archive.records_folder / record.id)
+    return archive
+
+
+def test_checkpoint_that_the_trusted_key_did_not_sign_is_refused(
+    good: Files, other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    note = decode_checkpoint(good["proof/checkpoint/note"], "note")
+    forged = msgspec.structs.replace(note.signatures[0], signature=bytes(64))
+    note = msgspec.structs.replace(note, signatures=(forged,))
+    files = {**good, "proof/checkpoint/note": note.encode(), "proof/checkpoint/signed.sig": bytes(64)}
+    refuse(other, write_zip(tmp_path / "bad.zip", files), "note: its signature is not one of", keys=key)
+
+
+# Comparisons.
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory, key: SigningKey) -> tuple[Workbench, Record]:
+    """A history whose training was done again, and the record that did it."""
+    workbench = make_history(tmp_path_factory.mktemp("repeated"), key)
+    return workbench, do_again(workbench, "train")
+
+
+def list_kinds(archive: Archive) -> list[tuple[Kind, str]]:
+    return [(entry.kind, entry.record) for entry in archive.ledger.read_entries()]
+
+
+def requires_sound(archive: Archive, key: SigningKey) -> None:
+    findings = verify_archive(archive.folder, [key.public]).findings
+    assert [each for each in findings if each.weight is not Weight.NOTED and each.path != "checkpoints"] == []
+
+
+def test_reproduction_comes_in_with_its_comparison_once(
+    repeated: tuple[Workbench, Record], other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    workbench, again = repeated
+    file = export(workbench, again.id, tmp_path / "a.zip")
+    (compared,) = take_all(other, file, key).comparisons
+    assert (compared.comparison.record, compared.comparison.again) == (again.reproduces, again.id)
+    assert list_kinds(other) == [(Kind.IMPORT, again.id), (Kind.REPRODUCTION, again.id)]
+    sha256 = compared.comparison.sha256
+    assert other.objects.read(sha256) == workbench.archive.objects.read(sha256)
+    requires_sound(other, key)
+    before = snapshot(other.folder)
+    take_all(other, file, key)
+    assert snapshot(other.folder) == before
+
+
+def test_original_brings_the_comparison_but_not_the_record_that_did_it_again(
+    repeated: tuple[Workbench, Record], other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    workbench, again = repeated
+    done = take_all(other, export(workbench, again.reproduces or "", tmp_path / "a.zip"), key)
+    assert [each.record for each in done.records] == [again.reproduces]
+    assert done.proof.missing == ()
+    assert list_kinds(other) == [(Kind.IMPORT, again.reproduces)]
+    assert other.objects.has(done.comparisons[0].comparison.sha256)
+    requires_sound(other, key)
+    take_all(other, export(workbench, again.id, tmp_path / "b.zip"), key)
+    assert list_kinds(other)[1:] == [(Kind.IMPORT, again.id), (Kind.REPRODUCTION, again.id)]
+    requires_sound(other, key)
+
+
+def test_import_that_was_killed_before_the_comparison_is_completed(
+    repeated: tuple[Workbench, Record], other: Archive, tmp_path: Path
+) -> None:
+    workbench, again = repeated
+    files = read_zip(export(workbench, again.id, tmp_path / "a.zip"))
+    take_all(other, write_zip(tmp_path / "b.zip", {n: d for n, d in files.items() if not n.startswith("proof/")}))
+    done = take_all(other, tmp_path / "a.zip")
+    assert [each.outcome for each in done.records] == [Outcome.PRESENT]
+    assert list_kinds(other) == [(Kind.IMPORT, again.id), (Kind.REPRODUCTION, again.id)]
+
+
+def test_imported_reproduction_can_be_exported_again(
+    repeated: tuple[Workbench, Record], other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    workbench, again = repeated
+    take_all(other, export(workbench, again.id, tmp_path / "a.zip"), key)
+    export_crate(other, again, tmp_path / "b.zip", "other")
+    third = open_other(tmp_path / "third")
+    done = take_all(third, tmp_path / "b.zip", key)
+    assert (len(done.comparisons), done.proof.missing) == (1, ())
+    assert list_kinds(third) == [(Kind.IMPORT, again.id), (Kind.REPRODUCTION, again.id)]
+
+
+def test_export_without_comparisons_is_as_before(exports: dict[str, Path]) -> None:
+    assert not [name for name in read_zip(exports["train"]) if "comparison" in name]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "missing"),
+    [
+        (r"proof/comparisons/.*\.dsse\.json", r"proof/comparisons/[0-9a-f]{64}\.dsse\.json"),
+        (r"proof/entries/000000014\.json", r"the entry for proof/comparisons/[0-9a-f]{64}\.dsse\.json"),
+        (r"proof/checkpoint/note", "proof/checkpoint/note"),
+    ],
+)
+def test_comparison_that_the_ledger_is_not_shown_to_tell_of_stays_out(
+    repeated: tuple[Workbench, Record], other: Archive, tmp_path: Path, pattern: str, missing: str
+) -> None:
+    workbench, again = repeated
+    files = read_zip(export(workbench, again.id, tmp_path / "a.zip"))
+    kept = {name: data for name, data in files.items() if not re.fullmatch(pattern, name)}
+    done = take_all(other, write_zip(tmp_path / "b.zip", kept))
+    assert done.comparisons == ()
+    assert [each for each in done.proof.missing if re.fullmatch(missing, each)], done.proof.missing
+    assert list_kinds(other) == [(Kind.IMPORT, again.id)]
+
+
+def swap_comparison(files: Files, edit: Callable[[dict[str, Any]], None], key: SigningKey | None) -> Files:
+    """The comparison of an export replaced by another one."""
+    (path,) = (name for name in files if name.endswith(".dsse.json") and "comparisons" in name)
+    statement = decode_envelope(files[path], path).read_statement(path)
+    edit(statement["predicate"]["kit"])
+    data = make_envelope(statement, key).encode()
+    kept = {name: content for name, content in files.items() if "comparisons" not in name}
+    return {**kept, f"proof/comparisons/{sha256(data)}.dsse.json": data}
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (lambda details: details.update(again="x"), "compares records that did not come|says that"),
+        (lambda details: details["comparison"].update(record="x"), "says that .* did x again; its record does not"),
+        (lambda details: details.update(again=None), "expected a comparison of two records"),
+        (lambda details: details.update(comparison=[]), "expected a comparison of two records"),
+    ],
+)
+def test_comparison_of_other_records_is_refused(
+    repeated: tuple[Workbench, Record],
+    other: Archive,
+    key: SigningKey,
+    tmp_path: Path,
+    edit: Callable[[dict[str, Any]], None],
+    sentence: str,
+) -> None:
+    workbench, again = repeated
+    files = read_zip(export(workbench, again.id, tmp_path / "a.zip"))
+    refuse(other, write_zip(tmp_path / "bad.zip", swap_comparison(files, edit, key)), sentence)
+
+
+def test_comparison_that_lost_its_signature_is_refused(
+    repeated: tuple[Workbench, Record], other: Archive, tmp_path: Path
+) -> None:
+    workbench, again = repeated
+    files = read_zip(export(workbench, again.id, tmp_path / "a.zip"))
+    bare = swap_comparison(files, lambda details: None, None)
+    refuse(other, write_zip(tmp_path / "bad.zip", bare), "is not signed, though the record .* that did it is")
+
+
+def test_archive_tells_itself_of_what_was_executed_in_it(key: SigningKey, tmp_path: Path) -> None:
+    """Somebody else's ledger around a record from here, and a comparison that was made up."""
+    workbench = make_history(tmp_path / "project")
+    again, archive = do_again(workbench, "train"), workbench.archive
+    forger = open_other(tmp_path / "forger")
+    take_all(forger, export(workbench, again.id, tmp_path / "a.zip"))
+    (entry,) = (entry for entry in forger.ledger.read_entries() if entry.kind is Kind.REPRODUCTION)
+    statement = decode_envelope(forger.objects.read(entry.sha256), "it").read_statement("it")
+    statement["predicate"]["result"] = "FAILED"
+    forged = forger.objects.put_bytes(make_envelope(statement, None).encode())
+    forger.ledger.append(Kind.REPRODUCTION, again.id, forged, WHO, START)
+    export_crate(forger, again, tmp_path / "forged.zip", "other")
+    before = list_kinds(archive)
+    take_all(archive, tmp_path / "forged.zip")
+    assert list_kinds(archive) == before
+
+
+def test_comparison_of_a_stranger_is_refused_with_the_record_that_it_would_be_entered_for(
+    other: Archive, key: SigningKey, tmp_path: Path
+) -> None:
+    workbench = make_history(tmp_path / "project", key)
+    workbench.archive.key = eve = make_key("eve@home")
+    again = do_again(workbench, "train")
+    first = export(workbench, again.reproduces or "", tmp_path / "first.zip")
+    (compared,) = take_all(other, first, key).comparisons
+    assert (compared.standing, compared.key) == (Standing.UNKNOWN_KEY, eve.public.id), "only an object, said to be so"
+    with pytest.raises(PolicyError, match="eve@home"):
+        take_all(other, export(workbench, again.id, tmp_path / "again.zip"), key)
+
+
+def test_comparison_that_was_lost_is_named_by_the_export(key: SigningKey, tmp_path: Path) -> None:
+    workbench = make_history(tmp_path / "project", key)
+    again = do_again(workbench, "train")
+    (entry,) = (entry for entry in workbench.archive.ledger.read_entries() if entry.kind is Kind.REPRODUCTION)
+    workbench.archive.objects.path(entry.sha256).unlink()
+    export(workbench, "prepare", tmp_path / "a.zip")
+    for subject in (again.id, again.reproduces or ""):
+        with pytest.raises(NotFoundError, match=f"object {entry.sha256[:12]}"):
+            export(workbench, subject, tmp_path / "b.zip")

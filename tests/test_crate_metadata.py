@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crates import MODEL, RAW, TABLE, export, find, make_history, read_zip, sha256
+from crates import MODEL, RAW, TABLE, do_again, export, find, make_history, read_zip, sha256
 
 from kit.execute import Workbench
 from kit.testing import make_key
@@ -120,6 +120,18 @@ def test_failed_execution_is_a_valid_crate_that_says_why(tmp_path: Path, cache: 
     assert action["result"]["@id"].endswith("/executed.ipynb")
 
 
+@pytest.mark.kernel
+@outside_deprecations
+def test_record_that_was_done_again_is_a_valid_crate_with_its_comparison(tmp_path: Path, cache: Path) -> None:
+    workbench = make_history(tmp_path / "project", make_key())
+    again = do_again(workbench, "train")
+    for name, subject in (("first", again.reproduces or ""), ("again", again.id)):
+        file = export(workbench, subject, tmp_path / f"{name}.zip")
+        found, _, failed = validate(file, cache)
+        assert (found, failed) == (["workflow-run-crate-0.5"], {WAIVER})
+        assert [each for each in read_graph(file) if each.startswith("proof/comparisons/")]
+
+
 def test_project_without_network_addresses_or_licence_says_so(history: Workbench, tmp_path: Path) -> None:
     graph = read_graph(export(history, "train", tmp_path / "train.zip"))
     assert graph["./"]["license"] == {"@id": "#licence"}
@@ -140,9 +152,20 @@ def references(value: Any) -> Iterator[str]:
         yield from (each for item in value for each in references(item))
 
 
+def test_comparison_is_described_with_its_digest_and_size(tmp_path: Path) -> None:
+    workbench = make_history(tmp_path / "project", make_key())
+    file = export(workbench, do_again(workbench, "train").id, tmp_path / "a.zip")
+    require_described(file, "proof/comparisons/")
+
+
 @pytest.mark.parametrize("subject", ["train", "run", "dev-1"])
 def test_every_file_is_described_with_its_digest_and_size(history: Workbench, tmp_path: Path, subject: str) -> None:
-    file = export(history, subject, tmp_path / "a.zip")
+    require_described(export(history, subject, tmp_path / "a.zip"), "records/")
+
+
+def require_described(file: Path, start: str) -> None:
+    """Every file is in the graph; some of them begin so."""
+    assert [name for name in read_zip(file) if name.startswith(start)]
     graph, files = read_graph(file), read_zip(file)
     for name, data in files.items():
         if name == "ro-crate-metadata.json":

@@ -13,7 +13,7 @@ from kit.artifact import Artifact, Tree
 from kit.crate.contents import list_reads, read_notebook
 from kit.crate.limits import Limits
 from kit.crate.names import find_unportable, is_plain, is_portable
-from kit.crate.stated import require_stated
+from kit.crate.stated import read_origin, require_stated
 from kit.errors import IntegrityError
 from kit.files import sha256_file
 from kit.record import Record, Status, decode_record
@@ -31,6 +31,7 @@ class Candidate(msgspec.Struct, frozen=True):
         digests: of its files by their path in it.
         standing: how its signature stands to the trusted keys.
         key: id of the key that signed it; empty if none did.
+        origin: of the archive that its statement says it was executed for; empty if it says none.
     """
 
     record: Record
@@ -38,6 +39,7 @@ class Candidate(msgspec.Struct, frozen=True):
     digests: dict[str, str]
     standing: Standing
     key: str
+    origin: str
 
 
 def read_candidates(
@@ -83,7 +85,7 @@ def _read_candidate(folder: Path, keys: Sequence[PublicKey], limits: Limits) -> 
     standing, key = judge_envelope(envelope, keys)
     if standing is Standing.BAD:
         raise IntegrityError(f"{where}: its signature is not one of {key}: it was changed after it was signed")
-    return Candidate(record, folder, digests, standing, key)
+    return Candidate(record, folder, digests, standing, key, read_origin(envelope))
 
 
 def _read(path: Path, limits: Limits) -> bytes:

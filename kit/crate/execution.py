@@ -178,7 +178,8 @@ def _add_software(graph: Graph, contents: Contents, record: Record) -> list[str]
     found = [add_kit(graph, record), identifier]
     requirements = f"{RECORDS}/{record.id}/requirements.txt"
     if any(file.path == requirements for file in contents.files[record.id]):
-        packages = f"The {record.software.n_packages} packages that were installed."
+        n = record.software.n_packages
+        packages = f"The {n} packages that were installed." if n != 1 else "The one package that was installed."
         found.append(graph.add(path_id(requirements), description=packages))
     return found
 

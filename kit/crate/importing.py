@@ -10,18 +10,20 @@ import contextlib
 import enum
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from kit.archive import OPEN, STATEMENT, Archive
+from kit.archive.continuity import recall
 from kit.crate.candidate import Candidate, read_candidates
-from kit.crate.contents import ARTIFACTS, FOLDERS, RECORDS
+from kit.crate.contents import ARTIFACTS, FOLDERS, PROOF, RECORDS
+from kit.crate.evidence import Compared, Proof, read_proof
 from kit.crate.limits import LIMITS, Limits
 from kit.crate.unpack import Crate, open_crate
-from kit.errors import IntegrityError, UsageError
+from kit.errors import IntegrityError, PolicyError, UsageError
 from kit.files import remove_tree, sha256_file, sync_file, sync_folder
 from kit.ledger import Kind
 from kit.signing import PublicKey, Standing
@@ -50,6 +52,27 @@ class Imported(msgspec.Struct, frozen=True):
     key: str
 
 
+class Import(msgspec.Struct, frozen=True):
+    """What an import found.
+
+    Attributes:
+        records: one for each that came.
+        comparisons: of records that were done again; taken in with the records.
+        proof: what the ledger of the archive that exported says.
+    """
+
+    records: tuple[Imported, ...]
+    comparisons: tuple[Compared, ...]
+    proof: Proof
+
+
+class _Staged(msgspec.Struct, frozen=True):
+    """Where verified files lie for now: objects by digest, those of the proof by path."""
+
+    objects: dict[str, Path]
+    proof: dict[str, Path]
+
+
 def import_crate(
     archive: Archive,
     file: Path,
@@ -57,47 +80,89 @@ def import_crate(
     time: datetime,
     keys: Sequence[PublicKey] = (),
     limits: Limits = LIMITS,
-) -> tuple[Imported, ...]:
+    accepted: Collection[str] = (),
+) -> Import:
     """Take the records of an export into an archive, with everything that they name.
+
+    A record's signature must be one of a trusted key; unsigned ones are taken in, as nobody is said to have done them.
 
     Args:
         archive: takes them.
         file: a zip that `kit export` made.
         who: user and host, for the ledger.
         time: now.
-        keys: trusted ones.
+        keys: trusted ones; without any, a signature by whatever key is taken.
         limits: of what is read.
+        accepted: ids of further keys whose records are taken in.
 
     Raises:
-        IntegrityError: the file is not what it must be, or a record is in the archive already with other bytes; nothing was
+        PolicyError: a record that is not there yet is signed with a key that is neither trusted nor accepted; nothing was
             taken in.
+        IntegrityError: the file is not what it must be, a record is in the archive already with other bytes, or the ledger is
+            no continuation of what the project saw of it; nothing was taken in.
         UsageError: it is no file.
     """
     if not file.is_file():
         raise UsageError(f"{file} is no file; expected a zip that `kit export` made")
+    if archive.memory:
+        recall(archive, archive.memory)  # refuses to append to a ledger that is no continuation of what was seen
     staging = archive.folder / f".import.{secrets.token_hex(6)}.tmp"
     staging.mkdir()
     try:
         with open_crate(file, limits) as crate:
-            objects = _stage(crate, staging)
-            candidates = read_candidates(staging / RECORDS, objects, keys, limits)
-        outcomes = [_compare(archive, candidate) for candidate in candidates]
-        for sha256, path in objects.items():
+            staged = _stage(crate, staging)
+            candidates = read_candidates(staging / RECORDS, staged.objects, keys, limits)
+        proof, compared = read_proof(staged.proof, candidates, keys, limits)
+        outcomes = {each.record.id: _compare(archive, each) for each in candidates}
+        new = [each for each in candidates if outcomes[each.record.id] is Outcome.IMPORTED]
+        entering = [each for each in compared if _is_to_be_entered(archive, each, outcomes)]
+        _require_accepted(new, entering, keys, accepted)
+        for sha256, path in staged.objects.items():
             _keep_object(path, archive.objects.path(sha256))
-        for candidate, outcome in zip(candidates, outcomes, strict=True):
-            if outcome is Outcome.IMPORTED:
-                _take_in(archive, candidate, who, time)
+        for each in compared:
+            _keep_object(staged.proof[each.comparison.path], archive.objects.path(each.comparison.sha256))
+        for candidate in new:
+            _take_in(archive, candidate, who, time)
+        for each in entering:
+            archive.ledger.append(Kind.REPRODUCTION, each.comparison.again, each.comparison.sha256, who, time)
     finally:
         remove_tree(staging)
-    return tuple(
-        Imported(each.record.id, outcome, each.standing, each.key)
-        for each, outcome in zip(candidates, outcomes, strict=True)
+    records = (Imported(each.record.id, outcomes[each.record.id], each.standing, each.key) for each in candidates)
+    return Import(tuple(records), tuple(compared), proof)
+
+
+def _is_to_be_entered(archive: Archive, compared: Compared, came: Collection[str]) -> bool:
+    """Whether the record that did another again came from elsewhere, and the ledger here does not tell of the comparison yet.
+
+    Of what was executed here the ledger here tells itself.
+    """
+    comparison = compared.comparison
+    told = [entry for entry in archive.ledger.read_entries() if entry.record == comparison.again]
+    return comparison.again in came and not any(
+        entry.kind is Kind.END or (entry.kind is Kind.REPRODUCTION and entry.sha256 == comparison.sha256)
+        for entry in told
     )
 
 
-def _stage(crate: Crate, staging: Path) -> dict[str, Path]:
-    """Verify every file; put those of records under their names, objects under numbers, others nowhere."""
+def _require_accepted(
+    candidates: Sequence[Candidate], compared: Sequence[Compared], keys: Sequence[PublicKey], accepted: Collection[str]
+) -> None:
+    """Refuse what a stranger signed, because `kit verify` could attribute it to nobody whom the project trusts."""
+    signed = [(f"record {each.record.id}", each.standing, each.key) for each in candidates]
+    signed += [(f"the comparison by {each.comparison.again}", each.standing, each.key) for each in compared]
+    for what, standing, key in signed if keys else ():
+        if standing is Standing.UNKNOWN_KEY and key not in accepted:
+            raise PolicyError(
+                f"{what} is signed with {key}, which this project does not trust; nothing was taken in. Add the line of "
+                f"that key, as its owner's `kit key show` prints it, to trusted_keys in [tool.kit], or take the record in "
+                f"without trusting it: --accept-key {key}"
+            )
+
+
+def _stage(crate: Crate, staging: Path) -> _Staged:
+    """Verify every file; put those of records under their names, objects and proof under numbers, others nowhere."""
     objects: dict[str, Path] = {}
+    proof: dict[str, Path] = {}
     (staging / RECORDS).mkdir()
     for number, (path, sha256) in enumerate(sorted(crate.manifest.items())):
         top, _, rest = path.partition("/")
@@ -107,12 +172,14 @@ def _stage(crate: Crate, staging: Path) -> dict[str, Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
         elif top in (ARTIFACTS, FOLDERS):
             target = objects.setdefault(sha256, staging / f"{number:09d}")
+        elif top == PROOF:
+            target = proof[path] = staging / f"{number:09d}"
         if target is None or target.exists():
             crate.copy(path, None)
             continue
         with target.open("xb") as copied:
             crate.copy(path, copied)
-    return objects
+    return _Staged(objects, proof)
 
 
 def _compare(archive: Archive, candidate: Candidate) -> Outcome:

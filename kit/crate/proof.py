@@ -7,7 +7,8 @@ In `proof/`:
 - `paths/000000012/000-left.bin` …: hashes from the entry to the root, nearest first, 32 bytes each, and on which side;
 - `checkpoint/note`: size and root of the ledger, a C2SP signed note, with its parts beside it;
 - `statements/<record>/`: `statement.json`, `.pae` (the bytes that are signed), `.sig` and `key.pem`;
-- `verdicts/<record>/`: the same for a gate's verdict.
+- `verdicts/<record>/`: the same for a gate's verdict;
+- `comparisons/<sha256>.dsse.json`: what was stated when a record was done again, and in `comparisons/<sha256>/` its parts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 
 from kit.archive import STATEMENT, VERDICT, Archive
 from kit.checkpoint import Checkpoint, decode_checkpoint
+from kit.crate.comparison import COMPARISONS, Comparison, list_comparisons
 from kit.crate.contents import PROOF, CrateFile
 from kit.errors import IntegrityError
 from kit.files import canonical_json, sha256_file
@@ -43,18 +45,25 @@ def make_proof(archive: Archive, records: Sequence[Record], keys: Sequence[Publi
         keys: public keys that are known here; those that signed are put beside what they signed.
 
     Raises:
+        NotFoundError: a comparison that the ledger tells of is not in the archive.
         IntegrityError: the ledger does not tell of a record, or its newest checkpoint is not about this ledger.
     """
-    entries = [entry for entry in archive.ledger.read_entries() if entry.record in {record.id for record in records}]
+    ids, everything = {record.id for record in records}, list(archive.ledger.read_entries())
+    compared = list(list_comparisons(archive, everything, ids))
+    told = {entry.seq for entry, _, _ in compared}
+    entries = [entry for entry in everything if entry.record in ids or entry.seq in told]
     for record in records:
         _require_entry(archive, record, entries)
-    leaves = [hash_leaf(archive.ledger.path(seq).read_bytes()) for seq in range(1, archive.ledger.size() + 1)]
+    leaves = [hash_leaf(entry.encode()) for entry in everything]  # read only in canonical form: the files' bytes
     checkpoint = _choose_checkpoint(archive, max(entry.seq for entry in entries), leaves)
-    files = [*_describe_checkpoint(checkpoint, keys)]
+    files = [*describe_checkpoint(checkpoint, keys)]
     for entry in entries:
-        files += _prove_entry(archive, entry, leaves[: checkpoint.size])
+        files += _prove_entry(entry, leaves[: checkpoint.size])
     for record in records:
         files += _take_apart(archive, record, keys)
+    for comparison, envelope in {comparison: envelope for _, comparison, envelope in compared}.items():
+        files.append(CrateFile.of_bytes(comparison.path, envelope.encode(), _JSON))
+        files += take_envelope(parts_of_comparison(comparison), envelope, keys)
     index = CrateFile.of_bytes(f"{PROOF}/proof.json", canonical_json(_describe(checkpoint, entries, files)), _JSON)
     return [index, *files]
 
@@ -82,7 +91,8 @@ def _choose_checkpoint(archive: Archive, size: int, leaves: Sequence[bytes]) -> 
     return archive.key.sign_checkpoint(checkpoint) if archive.key else checkpoint
 
 
-def _describe_checkpoint(checkpoint: Checkpoint, keys: Sequence[PublicKey]) -> Iterator[CrateFile]:
+def describe_checkpoint(checkpoint: Checkpoint, keys: Sequence[PublicKey]) -> Iterator[CrateFile]:
+    """A checkpoint and its parts; key.pem only where the key that signed it is known."""
     folder = f"{PROOF}/checkpoint"
     yield CrateFile.of_bytes(NOTE, checkpoint.encode(), _TEXT)
     yield CrateFile.of_bytes(f"{folder}/signed.txt", checkpoint.text, _TEXT)
@@ -92,32 +102,49 @@ def _describe_checkpoint(checkpoint: Checkpoint, keys: Sequence[PublicKey]) -> I
         yield from _describe_key(f"{folder}/key.pem", f"{each.name}+{each.key_hash.hex()}", keys)
 
 
-def _prove_entry(archive: Archive, entry: Entry, leaves: Sequence[bytes]) -> Iterator[CrateFile]:
-    path = archive.ledger.path(entry.seq)
-    yield CrateFile.of_bytes(_entry_path(entry), path.read_bytes(), _JSON)
-    hashes, sides = prove_inclusion(leaves, entry.seq - 1), path_sides(entry.seq - 1, len(leaves))
-    for n, (data, is_left) in enumerate(zip(hashes, sides, strict=True)):
-        name = f"{n:03d}-{'left' if is_left else 'right'}.bin"
-        yield CrateFile.of_bytes(f"{_path_folder(entry)}/{name}", data, _OCTETS)
+def _prove_entry(entry: Entry, leaves: Sequence[bytes]) -> Iterator[CrateFile]:
+    yield CrateFile.of_bytes(entry_path(entry), entry.encode(), _JSON)
+    for path, data in zip(path_files(entry, len(leaves)), prove_inclusion(leaves, entry.seq - 1), strict=True):
+        yield CrateFile.of_bytes(path, data, _OCTETS)
 
 
-def _entry_path(entry: Entry) -> str:
+def entry_path(entry: Entry) -> str:
+    """Where an entry lies in an export."""
     return f"{PROOF}/entries/{entry.seq:09d}.json"
 
 
-def _path_folder(entry: Entry) -> str:
+def path_files(entry: Entry, size: int) -> list[str]:
+    """Where the hashes lie that lead from an entry to the root of a ledger of some size, nearest first."""
+    sides = path_sides(entry.seq - 1, size)
+    names = (f"{n:03d}-{'left' if is_left else 'right'}.bin" for n, is_left in enumerate(sides))
+    return [f"{path_folder(entry)}/{name}" for name in names]
+
+
+def path_folder(entry: Entry) -> str:
+    """The folder of these."""
     return f"{PROOF}/paths/{entry.seq:09d}"
 
 
 def _take_apart(archive: Archive, record: Record, keys: Sequence[PublicKey]) -> Iterator[CrateFile]:
     """A record's envelopes as openssl can read them."""
-    for name, folder in ((STATEMENT, "statements"), (VERDICT, "verdicts")):
+    for name in (STATEMENT, VERDICT):
         if (archive.record_folder(record.id) / name).is_file():
-            start = f"{PROOF}/{folder}/{record.id}"
-            yield from _take_envelope(f"{start}/{name.partition('.')[0]}", archive.read_envelope(record.id, name), keys)
+            yield from take_envelope(parts_of_record(record.id, name), archive.read_envelope(record.id, name), keys)
 
 
-def _take_envelope(path: str, envelope: Envelope, keys: Sequence[PublicKey]) -> Iterator[CrateFile]:
+def parts_of_record(record_id: str, name: str) -> str:
+    """Where the parts of a record's envelope lie in an export, without their suffix."""
+    what = name.partition(".")[0]
+    return f"{PROOF}/{what}s/{record_id}/{what}"
+
+
+def parts_of_comparison(comparison: Comparison) -> str:
+    """The same for a comparison's envelope."""
+    return f"{COMPARISONS}/{comparison.sha256}/comparison"
+
+
+def take_envelope(path: str, envelope: Envelope, keys: Sequence[PublicKey]) -> Iterator[CrateFile]:
+    """An envelope's parts; key.pem only where the key that signed it is known."""
     yield CrateFile.of_bytes(f"{path}.json", envelope.payload, _JSON)
     yield CrateFile.of_bytes(f"{path}.pae", envelope.signed_bytes, _OCTETS)
     for key_id, signature in envelope.signatures[:1]:
@@ -144,9 +171,9 @@ def _describe(checkpoint: Checkpoint, entries: Sequence[Entry], files: Sequence[
         },
         "entries": [
             {
-                "path": _entry_path(entry),
+                "path": entry_path(entry),
                 "entry": msgspec.to_builtins(entry, builtin_types=(type(entry.time),)),
-                "proof": [path for path in paths if path.startswith(f"{_path_folder(entry)}/")],
+                "proof": [path for path in paths if path.startswith(f"{path_folder(entry)}/")],
             }
             for entry in entries
         ],

@@ -37,6 +37,7 @@ def judge_entries(
         hashed: its objects.
         keys: trusted ones.
     """
+    imported = {entry.record for entry in chain.of_kind(Kind.IMPORT)}
     for entry in chain.of_kind(Kind.RELEASE, Kind.REPRODUCTION):
         examined = found.get(entry.record)
         if examined is None:
@@ -45,11 +46,12 @@ def judge_entries(
         elif entry.kind is Kind.RELEASE:
             yield from judge_release(archive, entry, examined.record, keys)
         else:
-            yield from _judge_reproduction(archive, entry, examined.record, hashed, keys)
+            is_imported = entry.record in imported
+            yield from _judge_reproduction(archive, entry, examined.record, hashed, keys, imported=is_imported)
 
 
 def _judge_reproduction(
-    archive: Path, entry: Entry, record: Record | None, hashed: Hashed, keys: Sequence[PublicKey]
+    archive: Path, entry: Entry, record: Record | None, hashed: Hashed, keys: Sequence[PublicKey], *, imported: bool
 ) -> Iterator[Finding]:
     path = Objects(Path("objects")).path(entry.sha256).as_posix()
     if entry.sha256 not in hashed.sound:
@@ -62,7 +64,7 @@ def _judge_reproduction(
     except (IntegrityError, OSError) as error:
         yield false(Code.EDITED, path, f"the comparison of entry {entry.seq}", str(error), "nothing was compared")
         return
-    yield from judge_signature(path, envelope, keys)
+    yield from judge_signature(path, envelope, keys, imported=imported)
     details = predicate.get("kit") if isinstance(predicate, dict) else None
     named = details.get("again") if isinstance(details, dict) else None
     if named != entry.record or (record is not None and not record.reproduces):
