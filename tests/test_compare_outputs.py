@@ -199,7 +199,7 @@ def test_parquet_names_first_row_column_and_distance(tmp_path):
         ({"x": [2, 1]}, {"x": [1, 2]}, "different", "2 of 2 values differ"),
         ({"x": [2**63 - 1]}, {"x": [2**63 - 2]}, "different", "largest difference 1 "),
         ({"x": [True]}, {"x": [False]}, "different", "row 0, column 'x': True, now False"),
-        ({"x": [{"a": [1.0, float("nan")]}]}, {"x": [{"a": [1.0, float("nan")]}]}, "equal", "the same 1 values"),
+        ({"x": [{"a": [1.0, float("nan")]}]}, {"x": [{"a": [1.0, float("nan")]}]}, "equal", "the same 1 value"),
         ({"x": [{"a": [1.0]}]}, {"x": [{"a": [2.0]}]}, "different", "row 0, column 'x'"),
         ({"x": [float("inf")]}, {"x": [1.0]}, "different", "now 1.0"),
     ],
@@ -404,6 +404,16 @@ def test_images_name_the_pixel(tmp_path, after, detail):
     assert (agreement, detail in found) == (Agreement.DIFFERENT, True), found
 
 
+def test_levels_of_pixels_differ_by_no_fraction(tmp_path):
+    _, detail = compare(tmp_path, "a.png", png([[WHITE, BLACK]]), png([[WHITE, WHITE]]))
+    assert detail.endswith("; largest difference 255")
+    _, one = compare(tmp_path, "b.png", png([[BLACK]]), png([[WHITE]]))
+    assert (
+        one
+        == "1 of 1 pixel differs, first at x=0, y=0: (0, 0, 0, 255), now (255, 255, 255, 255); largest difference 255"
+    )
+
+
 def test_images_take_a_tolerance_in_levels(tmp_path):
     comparator = Comparator(Kind.IMAGE, atol=2)
     assert compare(tmp_path, "a.png", png([[WHITE]]), png([[[255, 253, 255]]]), comparator)[0] is Agreement.EQUAL
@@ -460,7 +470,7 @@ def test_folders_are_compared_file_by_file(tmp_path):
     before = {"a.json": "{}", "deep/b.txt": "x", "c.csv": "x\n1\n"}
     agreement, detail = compare(tmp_path, "folder", before, {**before, "a.json": " {}", "c.csv": "x\n2\n"})
     assert agreement is Agreement.DIFFERENT
-    assert detail.startswith("1 of 3 parts differ, first c.csv: 1 of 1 values differ")
+    assert detail.startswith("1 of 3 parts differ, first c.csv: 1 of 1 value differs")
 
 
 def test_folder_with_another_file_differs(tmp_path):

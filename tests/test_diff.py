@@ -386,6 +386,8 @@ def test_check_of_other_bytes_with_the_same_result_is_the_same() -> None:
         ("bundle_sha256", "a" * 64, "a" * 12),
         ("peak_memory_bytes", 4_900_000, "4.9 MB"),
         ("wall_s", 2.54, "2.5 s"),
+        ("failed_cell", 14, "cell 15"),
+        ("failed_cell", None, "none"),
         ("dirty", True, "true"),
         ("commit", None, "none"),
         ("kit_version", "0.1.0", "0.1.0"),

@@ -13,7 +13,7 @@ from commands import Kit
 
 from kit.artifact import Artifact
 from kit.cli.difference import describe_record_diff
-from kit.cli.terminal import printable
+from kit.cli.terminal import count, printable
 from kit.diff import Side, diff_named, diff_records, read_side
 from kit.files import canonical_json, sha256_bytes
 from kit.gate import Evidence, Finding, Release, Verdict
@@ -179,7 +179,7 @@ def test_two_releases_beside_each_other(kit: TwoTrainings) -> None:
 @pytest.mark.parametrize(
     ("names", "code", "sentence"),
     [
-        (("abcdef", "20260301"), 1, "no record or release is named 'abcdef'"),
+        (("abcdef", "20260301"), 2, "no record or release is named 'abcdef'"),
         (("20260301", "20260301"), 2, "names 2 records"),
         (("BEFORE", "dev-1"), 2, "compare two of a kind"),
         (("BEFORE",), 2, "B"),
@@ -309,6 +309,27 @@ def test_side_of_a_record_holds_all_that_is_left_of_it(kit: TwoTrainings) -> Non
     assert list(side.sources or {}) == ["notebooks/helper.py"]
 
 
+@pytest.mark.parametrize(("n", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (1024, "1,024 rows")])
+def test_things_are_counted_in_words(n: int, text: str) -> None:
+    assert count(n, "row") == text
+
+
+def test_cell_that_failed_is_counted_as_everywhere_else(kit: TwoTrainings) -> None:
+    failed = seal_record(kit.archive, make_record(status=Status.FAILED, failure=Failure("ValueError", "no", 14)))
+    assert re.search(r"failed_cell +cell 15$", kit("diff", kit.before.id, failed.id).out, re.MULTILINE)
+    assert "cell 15 of executed.ipynb" in kit("show", failed.id).out
+
+
+def test_one_record_one_package_one_artifact_are_counted_as_one(kit: TwoTrainings) -> None:
+    software = msgspec.structs.replace(make_record().software, n_packages=1)
+    table = Artifact("one.csv", kit.archive.objects.put_bytes(b"1"), 1, "text/csv")
+    prepared = seal_record(kit.archive, make_record(stage="prepare", outputs=(table,), software=software))
+    reader = seal_record(kit.archive, make_record(inputs=(read_from(prepared, table),)))
+    why = kit("why", table.sha256).out
+    assert (", read by 1 record\n" in why, ", 1 package, " in why) == (True, True), why
+    assert ", not in git" in kit("show", reader.id).out
+
+
 # --- why
 
 
@@ -318,7 +339,7 @@ def test_why_draws_the_tree_and_gives_it_as_json(kit: TwoTrainings) -> None:
     reader = seal_record(kit.archive, make_record(inputs=(read_from(prepared, table),)))
     called = kit("why", reader.id)
     assert (called.code, called.err) == (0, "")
-    bundle = f"bundle {reader.code.bundle_sha256[:12]}, not in the archive, no commit, with changes"
+    bundle = f"bundle {reader.code.bundle_sha256[:12]}, not in the archive, not in git"
     machine = f"configuration {reader.configuration_sha256[:12]}, kit 0.1.0, CPython 3.12, 0 packages, Linux"
     assert called.out == (
         f"record {reader.id}  train in dev, succeeded, 2026-03-01 09:30:00 UTC\n"

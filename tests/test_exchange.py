@@ -185,9 +185,9 @@ def test_bad_file_is_refused_with_a_sentence(
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (("export", "train-zzz", "-o", "a.zip"), 1, "no record or release is named 'train-zzz'"),
-        (("export", "release:train", "-o", "a.zip"), 1, "is named 'train'"),
-        (("export", "release:", "-o", "a.zip"), 1, "is named ''"),
+        (("export", "train-zzz", "-o", "a.zip"), 2, "no record or release is named 'train-zzz'"),
+        (("export", "release:train", "-o", "a.zip"), 2, "is named 'train'"),
+        (("export", "release:", "-o", "a.zip"), 2, "is named ''"),
         (("import", "a.zip", "--accept-key", "ana"), 2, "'ana' is no id of a key; expected <name>+<8 hex digits>"),
         (("export", "dev-1"), 2, "Missing option"),
         (("export", "dev-1", "-o", "pyproject.toml"), 2, "is there already"),

@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult, ExpectationResult, Finding, Severity
 from kit.errors import NotFoundError
+from kit.lineage import Again, Level
 from kit.parameter import ResolvedParameter, Source
 from kit.record import CellOutcome, CellStatus, Code, Failure, Machine, Process, Record, Software, Status
 from kit.report import EvidenceRow, ReleaseRow, render_index, render_record_page, write_reports
@@ -16,6 +18,7 @@ from kit.report.index import find_trends
 from kit.report.rows import format_number, format_seconds, main_metric
 from kit.report.sanitize import clean_html, clean_svg, embed_picture, render_ansi, render_math
 from kit.report.style import index_script
+from kit.signing import Standing
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 20).decode()
@@ -443,3 +446,129 @@ def test_record_without_a_notebook_has_a_page_that_says_so(tmp_path, error):
 
     write_reports([make_record()], read_notebook, [], tmp_path)
     assert "There is no executed notebook to show" in next((tmp_path / "records").iterdir()).read_text()
+
+
+def make_again(**changes):
+    values = {
+        "record": make_record().id, "again": make_record(n=1).id, "time": START, "who": "ben@other",
+        "sha256": "1" * 64, "level": Level.BIT_IDENTICAL, "exit_code": 0, "independence": "not independently: why",
+    }  # fmt: skip
+    return Again(**(values | changes))
+
+
+def make_reproduction():
+    return make_record(n=1, reproduces=make_record().id)
+
+
+def text_of(html_):
+    return " ".join(re.sub(r"<[^>]*>", " ", html_).split())
+
+
+def test_original_lists_what_did_it_again():
+    again = make_again()
+    text = render(reproductions=[again], known_records=[again.again])
+    section = text_of(text.split('<h2 id="again">')[1].split("</section>")[0])
+    assert section.endswith(
+        f"holds bit-identical not independently: why ben@other, 1 Mar 2026, 09:30 UTC; not signed {again.again}"
+    )
+    assert f'<a href="./{again.again}.html">' in text
+    assert '<a href="#again">' in text
+    assert 'id="again"' not in render()
+
+
+def test_reproduction_says_under_its_headline_what_it_found():
+    text = render(record=make_reproduction(), reproductions=[make_again()])
+    sentence = text_of(text.split('<p class="again">')[1].split("</p>")[0])
+    assert sentence == (
+        f"Does {make_record().id} again: holds its outputs are bit-identical; not independently: why; the comparison is "
+        "not signed."
+    )
+    assert 'id="again"' not in text
+
+
+def test_reproduction_without_a_comparison_does_not_look_as_if_it_held():
+    text = render(record=make_reproduction())
+    assert "no comparison of the two could be read from the ledger" in text
+    assert text.count('class="pill good"') == 1  # that of its status
+
+
+@pytest.mark.parametrize(
+    ("changes", "pill"),
+    [
+        ({"exit_code": 1}, '<span class="pill bad">is FALSE</span>'),
+        ({"exit_code": 3}, '<span class="pill open">could not be decided</span>'),
+        ({"exit_code": 3, "problem": "gone"}, '<span class="pill bad">not reliable</span>'),
+    ],
+)
+def test_claim_that_does_not_hold_never_looks_as_if(changes, pill):
+    again = make_again(**changes)
+    assert pill in render(reproductions=[again])
+    assert pill in render(record=make_reproduction(), reproductions=[again])
+    assert again.problem in render(reproductions=[again])
+
+
+def test_nothing_active_survives_from_a_comparison():
+    evil = "<script>x</script>`<img src=x onerror=x>`"
+    again = make_again(who=evil, independence=evil, signer=evil, problem=evil, standing=Standing.UNKNOWN_KEY)
+    for record in (make_record(), make_reproduction()):
+        assert_inert(render(record=record, reproductions=[again]))
+
+
+def test_page_is_made_again_when_its_record_was_done_again(tmp_path):
+    asked = []
+
+    def make(*reproductions):
+        asked.clear()
+        records = [make_record(), make_reproduction(), make_record(n=2)]
+        write_reports(records, lambda name: asked.append(name) or {}, [], tmp_path, reproductions=reproductions)
+        return sorted(asked)
+
+    ids = [make_record().id, make_reproduction().id]
+    make()
+    assert make() == []
+    assert make(make_again()) == ids
+    assert make(make_again()) == []
+    assert make(make_again(sha256="2" * 64)) == ids
+    assert make(make_again(sha256="2" * 64, problem="gone")) == ids
+
+
+def test_index_marks_reproductions_and_rests_nothing_on_them():
+    records = [make_record(metrics={"auc": 0.5}), make_record(n=2, metrics={"auc": 0.6})]
+    again = make_record(n=3, status=Status.FAILED, reproduces=records[0].id, metrics={"auc": 0.9})
+    index = render_index([*records, again])
+    assert index.count('<span class="tag" title="does') == 1
+    assert "last execution: train succeeded" in text_of(index)
+    (trend,) = find_trends([*records, make_record(n=4, reproduces=records[0].id, metrics={"auc": 0.9})])
+    assert trend.values == (0.5, 0.6)
+
+
+def test_what_stands_between_backticks_is_code():
+    assert '<p class="quiet">none; <code>kit key new</code> &lt;b&gt;</p>' in render_index(
+        [], coverage="none; `kit key new` <b>"
+    )
+    assert "<dd>signed; <code>kit verify --keys</code> decides</dd>" in render(
+        signature="signed; `kit verify --keys` decides"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.SUCCEEDED, "from the sealed record"),
+        (Status.FAILED, "from the sealed record"),
+        (Status.LOST, "from what is there of the record"),
+        (Status.STARTED, "from what there was of the open record"),
+    ],
+)
+def test_page_says_what_it_was_made_from(status, words):
+    text = render(record=make_record(status=status, ended=None))
+    assert f"{words} <code>" in text
+    assert text.count("sealed record <code>") == (words == "from the sealed record")
+
+
+def test_one_of_a_kind_is_counted_as_one():
+    check = make_check()
+    text = render(record=make_record(checks=(replace(check, n_rows=1),)))
+    assert "1 expectation on 1 row of" in text
+    assert "1 expectation on 3 rows of" in render(record=make_record(checks=(check,)))
+    assert '<p class="headline">1 record' in render_index([make_record()]).replace("1 record,", "1 record ,")

@@ -378,10 +378,10 @@ def test_causes_name_what_differs_around(tmp_path):
     assert "recorded by kit 0.0.1" in found.notes[0]
 
 
-def sealed(executed, host, key):
+def sealed(executed, host, key, boot=None):
     executed.bench.archive.key = key
     machine = msgspec.structs.replace(executed.records["train"].machine, host=host)
-    process = msgspec.structs.replace(executed.records["train"].process, boot=host)
+    process = msgspec.structs.replace(executed.records["train"].process, boot=host if boot is None else boot)
     return executed.copy_record("train", machine=machine, process=process)
 
 
@@ -404,6 +404,23 @@ def test_independence_needs_another_key_on_another_machine(
     keys = (ana.public, ben.public) if is_trusted else (ana.public,)
     found, why = judge_independence(executed.bench.archive, before, after, keys)
     assert (found, sentence in why) == (independently, True), why
+
+
+@pytest.mark.parametrize(
+    ("hosts", "boot", "why"),
+    [
+        (("a", "b"), "7f", "not independently: a and b are one machine, with the same boot id 7f"),
+        (("a", "a"), "7f", "not independently: both were executed on a"),
+        (("a", "b"), "", "independently: by ben@b on b, recorded by ana@a on a"),
+    ],
+)
+def test_one_machine_is_told_by_what_is_equal(tmp_path, hosts, boot, why):
+    executed = Executed(tmp_path)
+    ana, ben = make_key("ana@a"), make_key("ben@b")
+    before, after = sealed(executed, hosts[0], ana, boot), sealed(executed, hosts[1], ben, boot)
+    found, told = judge_independence(executed.bench.archive, before, after, (ana.public, ben.public))
+    assert found is why.startswith("independently")
+    assert told.replace(ana.public.id, "ana@a").replace(ben.public.id, "ben@b") == why
 
 
 def test_unsigned_work_is_never_independent(tmp_path):

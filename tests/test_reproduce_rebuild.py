@@ -1,5 +1,8 @@
+import dataclasses
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -9,10 +12,10 @@ import pytest
 from reproductions import Executed
 
 from kit.compare import read_packages
-from kit.errors import KitError, UndecidableError
+from kit.errors import IntegrityError, KitError, UndecidableError
 from kit.files import sha256_bytes
 from kit.provenance import describe_machine, describe_software, list_packages, requirements_text
-from kit.reproduce import Code, Level, Reproduction
+from kit.reproduce import Code, Level, Reproduction, reproduce
 from kit.reproduce.rebuild import (
     KIT,
     build_once,
@@ -98,7 +101,9 @@ def test_recorded_packages_are_built_once_and_the_command_runs_there(executed):
     assert (venv[1], venv[-2]) == ("venv", sys.executable)
     assert (install[1:3], install[-3:-1]) == (["pip", "install"], ["--no-deps", "-r"])
     assert listing[:3] == [python, "-P", "-c"]
-    assert command == [python, "-P", "-m", "kit.cli", "reproduce", record.id, "--env", "current", "--json"]
+    assert command == [
+        python, "-P", "-m", "kit.cli", "reproduce", record.id, "--env", "current", "--json", "--inner",
+    ]  # fmt: skip
     executed.again("train", shell=shell)
     assert len(shell.commands) == 6
 
@@ -204,14 +209,46 @@ def test_list_that_no_kit_wrote_is_not_given_to_uv(tmp_path, text, reason):
     assert shell.commands == []
 
 
-def test_edited_or_missing_list_decides_nothing(executed):
+@pytest.mark.parametrize("text", ["numpy==0.2\n", "not a list", "", None])
+def test_edited_or_missing_list_is_found_out_before_packages_are_looked_for(executed, text):
     path = executed.bench.archive.record_folder(record_of(executed).id) / "requirements.txt"
     path.chmod(0o644)
-    path.write_text("numpy==0.2\n")
-    with pytest.raises(UndecidableError, match="is not the recorded one"):
+    path.unlink() if text is None else path.write_text(text)
+    shell = FakeShell()
+    report = executed.again("train", shell=shell)
+    ((code, detail),) = [(finding.code, finding.detail) for finding in report.findings]
+    assert (report.exit_code, code, shell.commands) == (1, Code.INPUT_CHANGED, [])
+    assert detail.startswith(f"requirements.txt of record {record_of(executed).id}: expected ")
+    assert "it was changed after it was sealed" in detail
+
+
+def test_list_that_is_not_the_recorded_one_is_never_read(executed):
+    path = executed.bench.archive.record_folder(record_of(executed).id) / "requirements.txt"
+    path.chmod(0o644)
+    path.write_text("-r other\n")
+    with pytest.raises(IntegrityError, match=r"is not the recorded one: expected \w{12}…, found \w{12}…"):
         read_recorded_packages(executed.bench.archive, record_of(executed))
     path.unlink()
-    assert executed.again("train", shell=FakeShell()).findings[0].code is Code.ENVIRONMENT_NOT_REBUILT
+    with pytest.raises(UndecidableError, match=r"requirements\.txt cannot be read"):
+        read_recorded_packages(executed.bench.archive, record_of(executed))
+
+
+def test_record_without_a_statement_decides_nothing(executed):
+    (executed.bench.archive.record_folder(record_of(executed).id) / "statement.dsse.json").unlink()
+    shell = FakeShell()
+    report = executed.again("train", shell=shell)
+    assert (report.exit_code, report.findings[0].code, shell.commands) == (3, Code.INPUT_NOT_AVAILABLE, [])
+
+
+def test_rebuilding_is_said_only_when_something_is_built(executed):
+    said = []
+    bench = dataclasses.replace(executed.bench, notify=said.append)
+    for _ in range(2):
+        reproduce(bench, record_of(executed).id, shell=FakeShell(answer=answer()))
+    assert [text.partition(" (")[0] for text in said] == [
+        "train: rebuilding the recorded packages",
+        "train: taking the recorded packages, rebuilt before",
+    ]
 
 
 def test_kit_itself_is_no_difference():
@@ -268,6 +305,63 @@ def test_program_that_is_not_there_decides_nothing(tmp_path):
 def test_shell_hands_back_what_was_said(tmp_path):
     code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
     assert RealShell().run([sys.executable, "-c", code], {}, tmp_path, aloud=False) == (3, "out\n", "err\n")
+
+
+OBEDIENT = """
+import os, signal, sys, time
+def end(number, _):
+    print(f"sealed after {signal.Signals(number).name}", flush=True)
+    sys.exit(130)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, end)
+open(sys.argv[1], "w").write(str(os.getpid()))
+while True:
+    signal.pause()
+"""
+OUTER = """
+import sys
+from pathlib import Path
+from kit.reproduce.shell import RealShell
+try:
+    RealShell().run([sys.executable, "-c", sys.argv[1], sys.argv[2]], {}, Path.cwd(), aloud=False)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_to_kit_alone_reaches_the_program_and_its_end_is_awaited(tmp_path, number):
+    fifo = tmp_path / "pid"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-c", OUTER, OBEDIENT, str(fifo)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
+    inner = int(fifo.read_text())
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    assert out == "interrupted\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(inner, 0)
+
+
+def test_handlers_are_as_they_were_after_a_program(tmp_path):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    RealShell().run([sys.executable, "-c", ""], {}, tmp_path, aloud=False)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_program_is_started_outside_of_the_main_thread_too(tmp_path):
+    ended = []
+    thread = threading.Thread(
+        target=lambda: ended.append(RealShell().run([sys.executable, "-c", ""], {}, tmp_path, aloud=False))
+    )
+    thread.start()
+    thread.join()
+    assert ended == [Ended(0, "", "")]
+
+
+def test_what_is_no_unicode_is_handed_back_all_the_same(tmp_path):
+    code = "import sys; sys.stdout.buffer.write(bytes([255]))"
+    assert RealShell().run([sys.executable, "-c", code], {}, tmp_path, aloud=False).out == "\ufffd"
 
 
 def test_recorded_list_reads_back(executed):

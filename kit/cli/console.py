@@ -165,12 +165,6 @@ def format_when(time: datetime | None) -> str:
     return format_time(time)[:19].replace("T", " ") if time else ""
 
 
-def plural(n: int, noun: str) -> str:
-    """`1 record`, `2 records`, `3 ledger entries`."""
-    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
-    return f"{n:,} {noun if n == 1 else many}"
-
-
 def main_metric(record: Record, gated: Sequence[str]) -> str:
     """The metric to show first: one that a gate limits, else the first."""
     names = [name for name in gated if name in record.metrics] or list(record.metrics)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from kit.cli.console import format_when
-from kit.cli.terminal import MAX_CHARACTERS, align, paint, printable
+from kit.cli.terminal import MAX_CHARACTERS, align, count, paint, printable
 from kit.diff.values import (
     ArtifactDiff,
     ArtifactFacts,
@@ -79,7 +79,7 @@ def describe_record_diff(difference: RecordDiff, *, in_colour: bool = False) -> 
         parameters=d.parameters, metrics=d.metrics, inputs=d.inputs, outputs=d.outputs, checks=d.checks,
         cells=[each for each in d.cells if not each.moved],
     )  # fmt: skip
-    packages = [f"{d.n_same_packages} packages"] if d.n_same_packages else []
+    packages = [count(d.n_same_packages, "package")] if d.n_same_packages else []
     return _finish([*heads, *body], [*same, *packages], d.notes, d.differs, in_colour)
 
 
@@ -204,7 +204,7 @@ def _findings(fact: Fact) -> tuple[Any, Any]:
 def _tell_check(side: CheckFacts) -> str:
     problems = f": {printable('; '.join(side.problems))}" if side.problems else ""
     verdict = "passed" if side.passed else "failed"
-    return f"{verdict}, {side.n_expectations} expectations on {side.n_rows:,} rows{problems}"
+    return f"{verdict}, {count(side.n_expectations, 'expectation')} on {count(side.n_rows, 'row')}{problems}"
 
 
 def _cell_lines(cells: Iterable[CellDiff]) -> Iterator[str]:
@@ -238,7 +238,7 @@ def _output_lines(cells: Iterable[CellDiff]) -> Iterator[str]:
                 yield from _diff_lines(output.lines)
     n_volatile = sum(output.change is Change.VOLATILE for each in cells for output in each.outputs)
     if n_volatile:
-        yield f"  ≈ {n_volatile} more differ only in times, addresses, paths and the like"
+        yield f"  ≈ {n_volatile} more differ{'s' if n_volatile == 1 else ''} only in times, addresses, paths and the like"
 
 
 def _tell_output(output: OutputDiff) -> str:
@@ -277,7 +277,7 @@ def _diff_lines(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines[:MAX_LINES]:
         yield f"      {_LINE_SIGNS[line.kind]}{_cut(line)}".rstrip()
     if len(lines) > MAX_LINES:
-        yield f"      … {len(lines) - MAX_LINES} more lines; --html and --json have them all"
+        yield f"      … {count(len(lines) - MAX_LINES, 'more line')}; --html and --json have them all"
 
 
 def _cut(line: Line) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import webbrowser
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from kit.cli.console import (
     ExampleCommand,
@@ -16,9 +19,13 @@ from kit.cli.console import (
     print_json,
     print_table,
 )
+from kit.errors import KitError
 
 if TYPE_CHECKING:
     from kit.archive import Archive
+    from kit.execute import Workbench
+    from kit.lineage import Again
+    from kit.record import Record
 
 _SORTS = ("started", "stage", "environment", "status", "seconds")
 
@@ -59,12 +66,17 @@ def records_command(
         print_json(found[:limit])
         return
     rows = [
-        [r.id, r.stage, r.environment, r.status.value, format_when(r.started), r.wall_s, main_metric(r, ("auc",))]
+        [r.id, _stage_of(r), r.environment, r.status.value, format_when(r.started), r.wall_s, main_metric(r, ("auc",))]
         for r in found[:limit]
     ]
     print_table(["record", "stage", "environment", "status", "started (UTC)", "seconds", "metric"], rows)
     if len(found) > limit:
         click.echo(f"{len(found) - limit} more; use --limit")
+
+
+def _stage_of(record: Record) -> str:
+    """`train`, or `train (again)` of one that did another again."""
+    return f"{record.stage} (again)" if record.reproduces else record.stage
 
 
 @click.command(cls=ExampleCommand, name="show", example="kit show 4f09c1")
@@ -90,11 +102,27 @@ def show_command(name: str, as_json: bool) -> None:
             click.echo(describe_release(release, manifest, sign(release.record)))
         return
     record = complete_record(archive.find_record(name), archive)
+    reproductions = _list_reproductions(workbench, record)
     if as_json:
-        print_json(record)
+        again = [each for each in reproductions if each.record == record.id]
+        compared = next((each for each in reproductions if each.again == record.id), None)
+        plain = msgspec.to_builtins(record, builtin_types=(datetime,))
+        print_json({**plain, "done_again": again, "compared": compared})
     else:
         notebook = None if record.ended else read_notebook_of(record, archive)
-        click.echo(describe_record(record, archive.record_folder(record.id), notebook, sign(record.id)))
+        folder = archive.record_folder(record.id)
+        click.echo(describe_record(record, folder, notebook, sign(record.id), reproductions))
+
+
+def _list_reproductions(workbench: Workbench, record: Record) -> Sequence[Again]:
+    """What the ledger tells of doing a record again; a ledger that cannot be read is said, and hides nothing else."""
+    from kit.lineage import list_reproductions
+
+    try:
+        return list_reproductions(workbench.archive, workbench.trusted_keys, record.id)
+    except KitError as error:
+        click.echo(f"kit: what did it again cannot be told: {error}", err=True)
+        return ()
 
 
 @click.command(cls=ExampleCommand, name="open", example="kit open 4f09c1")

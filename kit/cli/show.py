@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from kit.cli.console import format_when
+from kit.cli.terminal import count, printable
 from kit.files import format_bytes
 from kit.gate import Manifest, Release
+from kit.lineage import Again
 from kit.record import CellStatus, Record
 
 N_LAST_LINES = 20
 
 
 def describe_record(
-    record: Record, folder: Path, notebook: Mapping[str, Any] | None = None, signature: str = ""
+    record: Record,
+    folder: Path,
+    notebook: Mapping[str, Any] | None = None,
+    signature: str = "",
+    reproductions: Sequence[Again] = (),
 ) -> str:
     """Everything a person wants to know: what happened first, then what went in and came out.
 
@@ -24,12 +30,17 @@ def describe_record(
         folder: where its files lie.
         notebook: of a record that was never closed, to show what it had put out.
         signature: who vouches for it, in a sentence.
+        reproductions: those that did it again; of a reproduction also what it found itself.
     """
     lines = [f"{record.id}  {record.status.upper()}"]
     if record.failure:
         cell = f" in cell {record.failure.cell + 1} of executed.ipynb" if record.failure.cell is not None else ""
         lines.append(f"  {record.failure.kind}{cell}: {record.failure.message}")
-    lines += _section("", [*_facts(record), *([("signature", signature)] if signature else [])])
+    own = [("compared", _tell_comparison(each)) for each in reproductions if each.again == record.id]
+    if record.reproduces and not own:
+        own = [("compared", "the ledger tells of no comparison")]
+    lines += _section("", [*_facts(record), *own, *([("signature", signature)] if signature else [])])
+    lines += _section("done again", [_again_row(each) for each in reproductions if each.record == record.id])
     lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])
     lines += _section("inputs", [_artifact_row(i.artifact, i.origin) for i in record.inputs])
     lines += _section("outputs", [_artifact_row(artifact, "") for artifact in record.outputs])
@@ -54,14 +65,15 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
         yield "does again", record.reproduces
     if record.cells:
         yield "cells", f"{done} of {len(record.cells)} succeeded"
-    commit = f"commit {record.code.commit[:12]}" if record.code.commit else "no commit"
+    state = "dirty" if record.code.dirty else "clean"
+    commit = f"commit {record.code.commit[:12]}, {state}" if record.code.commit else "not in git"
     yield (
         "code",
-        f"bundle {record.code.bundle_sha256[:12]}, {commit}, {'dirty' if record.code.dirty else 'clean'}"
+        f"bundle {record.code.bundle_sha256[:12]}, {commit}"
         + (f", built by {record.code.build}" if record.code.build else ""),
     )
     software = record.software
-    yield "software", f"kit {software.kit_version}, {record.machine.python}, {software.n_packages} packages"
+    yield "software", f"kit {software.kit_version}, {record.machine.python}, {count(software.n_packages, 'package')}"
     yield (
         "machine",
         f"{record.machine.user}@{record.machine.host}, {record.machine.n_cpus} × {record.machine.cpu_model}",
@@ -71,14 +83,26 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
         yield "kernel", f"{format_bytes(record.usage.peak_memory_bytes)} at most{cpu}"
 
 
+def _tell_comparison(again: Again) -> str:
+    parts = [f"level {again.level}", again.verdict, again.reason, f"comparison {again.signature}"]
+    return printable("; ".join(filter(None, parts)), None)
+
+
+def _again_row(again: Again) -> tuple[str, ...]:
+    by = f"by {again.who}, {format_when(again.time)} UTC"
+    texts = (again.again, again.level, again.verdict, by, again.signature, again.reason)
+    return tuple(printable(text, None) for text in texts)
+
+
 def _artifact_row(artifact: Any, origin: str) -> tuple[str, ...]:
     return artifact.name, f"sha256 {artifact.sha256[:12]}", format_bytes(artifact.size_bytes), origin
 
 
 def _check_row(check: Any) -> tuple[str, ...]:
     verdict = "passed" if check.passed else "FAILED: " + "; ".join(check.problems)
-    warnings = f", {len(check.warnings)} warnings" if check.warnings else ""
-    return check.artifact, f"{verdict}{warnings}", f"{len(check.expectations)} expectations on {check.n_rows:,} rows"
+    warnings = f", {count(len(check.warnings), 'warning')}" if check.warnings else ""
+    looked_at = f"{count(len(check.expectations), 'expectation')} on {count(check.n_rows, 'row')}"
+    return check.artifact, f"{verdict}{warnings}", looked_at
 
 
 def describe_release(release: Release, manifest: Manifest, signature: str = "") -> str:

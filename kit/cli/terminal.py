@@ -32,6 +32,12 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def count(n: int, noun: str) -> str:
+    """`1 record`, `1,024 records`, `2 ledger entries`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{n:,} {noun if n == 1 else many}"
+
+
 def paint(text: str, colour: str, *, in_colour: bool) -> str:
     """The text, coloured if that is wanted."""
     return click.style(text, fg=colour) if in_colour and text else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kit.cli.terminal import paint, printable
+from kit.cli.terminal import count, paint, printable
 from kit.files import canonical_json, format_bytes
 from kit.lineage import Finding, Kind, Node
 
@@ -57,7 +57,7 @@ def _describe(node: Node) -> list[str]:
 
 def _artifact(facts: dict[str, Any]) -> str:
     here = "" if facts["in_archive"] else ", not in the archive"
-    readers = f", read by {len(facts['read_by'])} records" if facts.get("read_by") else ""
+    readers = f", read by {count(len(facts['read_by']), 'record')}" if facts.get("read_by") else ""
     return f"sha256 {facts['sha256'][:12]}, {format_bytes(facts['size_bytes'])}{here}{readers}"
 
 
@@ -77,15 +77,15 @@ def _parameters(facts: dict[str, Any]) -> list[str]:
 
 
 def _code(facts: dict[str, Any]) -> str:
-    commit = f"commit {facts['commit'][:12]}" if facts["commit"] else "no commit"
     state = "with changes" if facts["dirty"] else "clean"
+    commit = f"commit {facts['commit'][:12]}, {state}" if facts["commit"] else "not in git"
     here = "" if facts["in_archive"] else ", not in the archive"
     bundle = f"bundle {facts['bundle_sha256'][:12]}{here}"
-    return printable(f"{facts['notebook']}, {bundle}, {commit}, {state}")
+    return printable(f"{facts['notebook']}, {bundle}, {commit}")
 
 
 def _environment(facts: dict[str, Any]) -> str:
-    packages = f"{facts['n_packages']} packages"
+    packages = count(facts["n_packages"], "package")
     versions = f"kit {facts['kit_version']}, {facts['python']}"
     return printable(
         f", configuration {facts['configuration_sha256'][:12]}, {versions}, {packages}, {facts['platform']}"
@@ -103,5 +103,5 @@ def _release(facts: dict[str, Any]) -> list[str]:
             ("manifest", "manifest_sha256"),
         )
         told = ", ".join(f"{name} {facts[key][:12]}" for name, key in digests)
-        lines.append(f"{told}, gate {facts['verdict']}, {len(facts['artifacts'])} artifacts")
+        lines.append(f"{told}, gate {facts['verdict']}, {count(len(facts['artifacts']), 'artifact')}")
     return [printable(line) for line in lines]

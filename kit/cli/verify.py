@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.console import ExampleCommand, json_option, plural, print_json
-from kit.cli.terminal import printable
+from kit.cli.console import ExampleCommand, json_option, print_json
+from kit.cli.terminal import count, printable
 from kit.files import format_bytes
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def audit_command(archive: Path, state: Path, keys_file: Path | None, notes: tup
     keys = _trusted(keys_file)
     report, last = audit_archive(archive, state, keys, _read_notes(archive, notes))
     earlier = (
-        f"the last audit saw {plural(last.size, 'entry')}"
+        f"the last audit saw {count(last.size, 'entry')}"
         if last
         else "this is the first audit: there is nothing to compare with"
     )
@@ -148,8 +148,8 @@ def _print_report(report: Report, keys: list[PublicKey], *, as_json: bool, earli
     lines = [
         *map(str, report.findings),
         "",
-        f"{report.subject}: {plural(report.n_records, 'record')}, {plural(report.n_entries, 'ledger entry')}, "
-        f"{plural(report.n_objects, 'object')} ({format_bytes(report.n_bytes)})",
+        f"{report.subject}: {count(report.n_records, 'record')}, {count(report.n_entries, 'ledger entry')}, "
+        f"{count(report.n_objects, 'object')} ({format_bytes(report.n_bytes)})",
         f"root {report.root} of {report.origin}",
         _describe_trust(report, keys),
         *([earlier] if earlier else []),
@@ -168,4 +168,4 @@ def _describe_trust(report: Report, keys: list[PublicKey]) -> str:
         )
     ledger = f"ledger signed by {', '.join(report.ledger_signers) or 'none of them'}"
     signed = ", ".join(f"{n} by {key}" for key, n in report.signers.items())
-    return f"{plural(len(keys), 'trusted key')}: {ledger}; records signed: {signed or 'none'}, of {report.n_records}"
+    return f"{count(len(keys), 'trusted key')}: {ledger}; records signed: {signed or 'none'}, of {report.n_records}"

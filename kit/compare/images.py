@@ -36,7 +36,7 @@ def _compare_opened(before: Any, after: Any, tally: Tally) -> str:
         return f"{_size(after)} pixels, were {_size(before)}"
     frames = [getattr(image, "n_frames", 1) for image in (before, after)]
     if frames[0] != frames[1]:
-        return f"{frames[1]} frames, were {frames[0]}"
+        return f"{frames[1]} frame{'' if frames[1] == 1 else 's'}, were {frames[0]}"
     if before.mode != after.mode and {before.mode, after.mode} & {*_DEEP_MODES}:
         return f"pixels of mode {after.mode}, were {before.mode}"
     for frame in range(frames[0]):
@@ -57,7 +57,7 @@ def _compare_frame(before: Any, after: Any, tally: Tally, where: str) -> None:
     distance = numpy.abs(new - old).max(axis=2)
     differs = ~(distance <= tally.comparator.atol)
     tally.n_compared += int(distance.size)
-    tally.widen(float(distance.max(initial=0)), 0.0)
+    tally.widen(float(distance.max(initial=0)))  # relative to a level means nothing
     if differs.any():
         y, x = (int(axis[0]) for axis in numpy.nonzero(differs))
         place = f"{where}at x={x}, y={y}"

@@ -29,6 +29,7 @@ class Tally:
         self.n_compared = self.n_differ = 0
         self.first, self._first_order = "", math.inf
         self.largest = self.largest_relative = 0.0
+        self._has_relative = False  # what a level of a pixel differs by is relative to nothing
         self.groups: Counter[str] = Counter()
 
     def compare(self, place: str, before: Any, after: Any, order: float = 0, group: str = "") -> None:
@@ -46,17 +47,22 @@ class Tally:
         if order < self._first_order:
             self._first_order, self.first = order, f"{place}: {show(before)}, now {show(after)}"
 
-    def widen(self, largest: float, relative: float) -> None:
+    def widen(self, largest: float, relative: float | None = None) -> None:
         """Take note of a difference between numbers."""
-        self.largest, self.largest_relative = max(self.largest, largest), max(self.largest_relative, relative)
+        self.largest = max(self.largest, largest)
+        if relative is not None:
+            self._has_relative, self.largest_relative = True, max(self.largest_relative, relative)
 
     def sentence(self) -> str:
         """What was found, in one sentence."""
+        is_one = self.n_compared == 1
+        compared = f"{self.n_compared:,} {self._unit.removesuffix('s') if is_one else self._unit}"
         if not self.n_differ:
             if not self.largest:
-                return f"the same {self.n_compared:,} {self._unit}, stored in other bytes"
-            return f"{self.n_compared:,} {self._unit} within the tolerance, {self._distance()}"
-        told = f"{self.n_differ:,} of {self.n_compared:,} {self._unit} differ{self._by_group()}, first {self.first}"
+                return f"the same {compared}, stored in other bytes"
+            return f"{compared} within the tolerance, {self._distance()}"
+        differ = "differs" if is_one else "differ"
+        told = f"{self.n_differ:,} of {compared} {differ}{self._by_group()}, first {self.first}"
         return f"{told}; {self._distance()}" if self.largest else told
 
     def _by_group(self) -> str:
@@ -65,7 +71,8 @@ class Tally:
         return f" in {shown}{rest}" if shown else ""
 
     def _distance(self) -> str:
-        return f"largest difference {self.largest:.3g} (relative {self.largest_relative:.3g})"
+        relative = f" (relative {self.largest_relative:.3g})" if self._has_relative else ""
+        return f"largest difference {self.largest:.3g}{relative}"
 
     def _agree(self, before: Any, after: Any) -> bool:
         if before == after:

@@ -15,7 +15,8 @@ def tell_value(name: str, value: Any) -> str:
     """A value as a person wants it: digests short, seconds and bytes with their unit, what is no text as JSON.
 
     Args:
-        name: the fact's; its ending tells the unit (`wall_s`, `peak_memory_bytes`).
+        name: the fact's; its ending tells the unit (`wall_s`, `peak_memory_bytes`). A cell's index, which counts from 0,
+            is told as everywhere else: `cell 15`.
         value: a JSON value.
     """
     match value:
@@ -23,6 +24,8 @@ def tell_value(name: str, value: Any) -> str:
             return "none"
         case str():
             return value[:12] if name == "commit" or _DIGEST.fullmatch(value) else value
+        case int() if not isinstance(value, bool) and name == "failed_cell":
+            return f"cell {value + 1}"
         case int() | float() if not isinstance(value, bool) and name.endswith("_bytes"):
             return format_bytes(int(value))
         case int() | float() if not isinstance(value, bool) and name.endswith("_s"):

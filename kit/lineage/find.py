@@ -10,7 +10,7 @@ import msgspec
 from kit.archive import Archive
 from kit.archive.objects import hash_artifact
 from kit.artifact import Artifact
-from kit.errors import IntegrityError, KitError, NotFoundError, UndecidableError, UsageError
+from kit.errors import IntegrityError, KitError, NotFoundError, UndecidableError, UnknownSubjectError, UsageError
 from kit.gate import Release
 from kit.lineage.node import Finding, Kind, Node
 from kit.lineage.walk import trace_artifact, trace_record, trace_release
@@ -28,7 +28,7 @@ def find_subject(archive: Archive, name: str) -> Record | Release:
     """The release of exactly that id, else the record, else the release, of that unique beginning or end of an id.
 
     Raises:
-        NotFoundError: none.
+        UnknownSubjectError: none.
         UsageError: several; names them.
     """
     release = archive.find_release(name)
@@ -41,7 +41,7 @@ def find_subject(archive: Archive, name: str) -> Record | Release:
             each for each in archive.list_releases() if name and (each.id.startswith(name) or each.id.endswith(name))
         ]
     if not found:
-        raise NotFoundError(f"no record or release is named {name!r}; `kit records` and `kit releases` list them")
+        raise UnknownSubjectError(f"no record or release is named {name!r}; `kit records` and `kit releases` list them")
     if len(found) > 1:
         names = ", ".join(each.id for each in found[:5])
         raise UsageError(f"{name!r} names {len(found)} releases: {names}; write more of the id")

@@ -68,10 +68,10 @@ def render_index(
 
 
 def find_trends(records: Iterable[Record]) -> list[Trend]:
-    """A trend for each stage and environment with a main metric in at least two succeeded records."""
+    """A trend for each stage and environment with a main metric in at least two succeeded records; none done again."""
     values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for record in reversed(newest_first(records)):
-        metric = main_metric(record) if record.succeeded else None
+        metric = main_metric(record) if record.succeeded and not record.reproduces else None
         if metric is not None:
             values[record.stage, record.environment, metric[0]].append(metric[1])
     return [Trend(*key, tuple(found)) for key, found in sorted(values.items()) if len(found) > 1]
@@ -81,7 +81,7 @@ def _environments(
     records: Sequence[Record], releases: Sequence[ReleaseRow], named: Sequence[str]
 ) -> list[tuple[str, ReleaseRow | None, Record | None]]:
     live = {release.environment: release for release in reversed(releases) if release.live}
-    newest = {record.environment: record for record in reversed(records)}
+    newest = {record.environment: record for record in reversed(records) if not record.reproduces}
     names = dict.fromkeys([*named, *sorted({*live, *newest})])
     return [(name, live.get(name), newest.get(name)) for name in names]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from kit.check import Finding, describe_expectation
+from kit.lineage import Again
 from kit.record import CellOutcome, CellStatus, Record, Status
 from kit.report.rows import FILTERS, format_seconds, main_metric
 from kit.report.sanitize import MEDIA_TYPES, clean_html, embed_picture, render_ansi, render_math
@@ -28,6 +29,7 @@ def render_record_page(
     index_href: str = "../index.html",
     content_key: str = "",
     signature: str = "",
+    reproductions: Sequence[Again] = (),
 ) -> str:
     """One self-contained HTML page of a record.
 
@@ -38,6 +40,7 @@ def render_record_page(
         index_href: where the index is, seen from the page.
         content_key: kept in the page, see `kit.report.site`.
         signature: who vouches for the record, in a sentence.
+        reproductions: those that did the record again; of a reproduction also what it found itself.
     """
     from kit import standins
 
@@ -55,6 +58,8 @@ def render_record_page(
         "index_href": index_href,
         "content_key": content_key,
         "signature": signature,
+        "done_again": [each for each in reproductions if each.record == record.id],
+        "compared": next((each for each in reproductions if each.again == record.id), None),
         "style": style_sheet(),
         "policy": page_policy(),
         "filters": FILTERS,

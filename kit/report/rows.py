@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -98,6 +99,18 @@ def format_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def format_count(n: int, noun: str) -> str:
+    """`1 record`, `12 records`; digits as `format_number` has them."""
+    return f"{format_number(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def mark_code(text: str) -> Any:
+    """A sentence as HTML, escaped; what stands between backticks is code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def tone_of(status: Status) -> str:
     """The colour class of a status: good, bad or open."""
     return {Status.SUCCEEDED: "good", Status.STARTED: "open"}.get(status, "bad")
@@ -105,6 +118,8 @@ def tone_of(status: Status) -> str:
 
 FILTERS = {
     "bytes": format_bytes,
+    "code": mark_code,
+    "count": format_count,
     "moment": format_moment,
     "number": format_number,
     "seconds": format_seconds,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kit.errors import KitError
 from kit.files import canonical_json, sha256_bytes, write_atomically
+from kit.lineage import Again
 from kit.record import Record, Status
 from kit.report.index import render_index
 from kit.report.page import render_record_page
@@ -27,6 +31,7 @@ def write_reports(
     title: str = "Records and releases",
     coverage: str = "",
     read_signature: Callable[[str], str] = lambda _: "",
+    reproductions: Sequence[Again] = (),
 ) -> Path:
     """Bring the site up to date.
 
@@ -39,17 +44,22 @@ def write_reports(
         title: see `render_index`.
         coverage: see `render_index`.
         read_signature: gives the sentence on who vouches for a record; called as `read_notebook` is.
+        reproductions: all that the ledger tells of.
 
     Returns:
         The index page.
     """
     found = list(records)
     known = frozenset(record.id for record in found)
+    about = group_reproductions(reproductions)
     for record in found:
-        path, key = folder / "records" / f"{record.id}.html", content_key(record, known)
+        again = about.get(record.id, [])
+        path, key = folder / "records" / f"{record.id}.html", content_key(record, known, again)
         if record.status is Status.STARTED or not _has_key(path, key):
             notebook, signature = _read(read_notebook, record.id), read_signature(record.id)
-            page = render_record_page(record, notebook, known_records=known, content_key=key, signature=signature)
+            page = render_record_page(
+                record, notebook, known_records=known, content_key=key, signature=signature, reproductions=again
+            )
             write_atomically(path, page.encode("utf-8", "replace"))
     index = folder / "index.html"
     page = render_index(found, releases, environments=environments, title=title, coverage=coverage)
@@ -57,11 +67,21 @@ def write_reports(
     return index
 
 
-def content_key(record: Record, known: frozenset[str]) -> str:
+def group_reproductions(reproductions: Iterable[Again]) -> dict[str, list[Again]]:
+    """Each under the id of the record that was done again, and of the one that did it."""
+    about: dict[str, list[Again]] = defaultdict(list)
+    for each in reproductions:
+        for record_id in {each.record, each.again}:
+            about[record_id].append(each)
+    return about
+
+
+def content_key(record: Record, known: frozenset[str], reproductions: Sequence[Again] = ()) -> str:
     """Digest of everything that a page is made from; the notebook is sealed with its record."""
-    producers = {item.record for item in record.inputs} | {record.code.build or ""}
-    linked = sorted(producers & known)
-    return sha256_bytes(b"\n".join([record.encode(), canonical_json(linked), _makers_key().encode()]))
+    linked = {item.record for item in record.inputs} | {record.code.build or "", record.reproduces or ""}
+    linked |= {each.again for each in reproductions}
+    facts = [sorted(linked & known), msgspec.to_builtins(reproductions)]
+    return sha256_bytes(b"\n".join([record.encode(), *map(canonical_json, facts), _makers_key().encode()]))
 
 
 @cache

@@ -12,6 +12,7 @@ from kit.execute import complete_record, describe_signature, read_notebook_of
 from kit.files import write_atomically
 from kit.gate import Release, Verdict
 from kit.graph import RELEASE
+from kit.lineage import Again, list_reproductions
 from kit.project import Project
 from kit.record import Record
 from kit.report.page import render_record_page
@@ -31,6 +32,7 @@ def make_reports(project: Project, archive: Archive) -> Path:
         title=project.name,
         coverage=describe_coverage(archive),
         read_signature=lambda record_id: describe_signature(archive, record_id),
+        reproductions=list_reproductions(archive),
     )
 
 
@@ -40,9 +42,22 @@ def make_page(project: Project, archive: Archive, record: Record) -> Path:
     known = frozenset(archive.list_ids())
     notebook = read_executed_notebook(archive, record.id)
     signature = describe_signature(archive, record.id)
-    text = render_record_page(complete_record(record, archive), notebook, known_records=known, signature=signature)
+    text = render_record_page(
+        complete_record(record, archive),
+        notebook,
+        known_records=known,
+        signature=signature,
+        reproductions=_list_reproductions(archive, record),
+    )
     write_atomically(page, text.encode("utf-8", "replace"))
     return page
+
+
+def _list_reproductions(archive: Archive, record: Record) -> list[Again]:
+    try:
+        return list_reproductions(archive, about=record.id)
+    except IntegrityError:  # an entry of the ledger is damaged: `kit verify` says it; the record can be looked at
+        return []
 
 
 def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
@@ -91,5 +106,5 @@ def _list_refusals(records: list[Record]) -> list[ReleaseRow]:
             reasons=(record.failure.message,),
         )
         for record in records
-        if record.stage == RELEASE and record.failure
+        if record.stage == RELEASE and record.failure and not record.reproduces
     ]

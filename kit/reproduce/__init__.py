@@ -1,6 +1,7 @@
 """Reproductions: an execution done again from its record alone, compared, stated and entered in the ledger."""
 
-from kit.reproduce.findings import Code, Finding, Level, Report, Reproduction
+from kit.lineage import Code, Level
+from kit.reproduce.findings import Finding, Report, Reproduction
 from kit.reproduce.stage import reproduce_record
 from kit.reproduce.whole import reproduce
 

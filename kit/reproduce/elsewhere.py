@@ -7,10 +7,12 @@ from typing import Any
 
 import msgspec
 
-from kit.errors import KitError, UndecidableError
+from kit.errors import IntegrityError, KitError, NotFoundError, UndecidableError
 from kit.execute import Workbench
+from kit.lineage import Code
 from kit.record import Record
-from kit.reproduce.findings import Code, Finding, Reproduction
+from kit.reproduce.findings import Finding, Reproduction
+from kit.reproduce.plan import require_sealed
 from kit.reproduce.rebuild import differs_from_here, rebuild_environment
 from kit.reproduce.shell import Shell
 
@@ -19,9 +21,17 @@ _SHOWN = 5
 
 
 def find_obstacle(workbench: Workbench, record: Record) -> tuple[list[str], Finding | None]:
-    """How what is installed here differs from what a record was executed with, or why that cannot be told."""
+    """How what is installed here differs from what a record was executed with, or why that cannot be told.
+
+    A record that is not what was sealed is found out first: what it says of packages is not worth a look then.
+    """
     try:
+        require_sealed(workbench.archive, record)
         return differs_from_here(workbench.archive, record), None
+    except IntegrityError as error:
+        return [], Finding(Code.INPUT_CHANGED, "", str(error))
+    except NotFoundError as error:
+        return [], Finding(Code.INPUT_NOT_AVAILABLE, "", str(error))
     except UndecidableError as error:
         return [], Finding(Code.ENVIRONMENT_NOT_REBUILT, "", str(error))
 
@@ -45,10 +55,15 @@ def reproduce_elsewhere(
     shown = "; ".join(differences[:_SHOWN]) + (
         f" and {len(differences) - _SHOWN} more" if len(differences) > _SHOWN else ""
     )
-    workbench.notify(f"{record.stage}: rebuilding the recorded packages ({shown})")
+
+    def notify(what: str) -> None:
+        workbench.notify(f"{record.stage}: {what} ({shown})")
+
     try:
-        rebuilt = rebuild_environment(workbench.archive, record, workbench.project.scratch / "environments", shell)
-        command = [str(rebuilt.python), "-P", "-m", "kit.cli", "reproduce", record.id, "--env", "current", "--json"]
+        cache = workbench.project.scratch / "environments"
+        rebuilt = rebuild_environment(workbench.archive, record, cache, shell, notify)
+        command = [str(rebuilt.python), "-P", "-m", "kit.cli", "reproduce", record.id]
+        command += ["--env", "current", "--json", "--inner"]
         command += [f"--with={record_id}={done.id}" for record_id, done in again.items()]
         ended = shell.run(command, rebuilt.variables, workbench.project.root, aloud=True)
         return _read_answer(ended.code, ended.out)

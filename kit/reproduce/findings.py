@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterable
-from typing import assert_never
 
 import msgspec
 
 from kit.compare import Agreement, Cause, Comparison
-
-
-class Code(enum.StrEnum):
-    """What kind of thing was found. These words are stable: scripts may rely on them."""
-
-    INPUT_CHANGED = "INPUT-CHANGED"
-    RUN_FAILED = "RUN-FAILED"
-    OUTPUT_DIFFERS = "OUTPUT-DIFFERS"
-    METRIC_DIFFERS = "METRIC-DIFFERS"
-    CELL_DIFFERS = "CELL-DIFFERS"
-    INPUT_NOT_AVAILABLE = "INPUT-NOT-AVAILABLE"
-    ENVIRONMENT_NOT_REBUILT = "ENVIRONMENT-NOT-REBUILT"
-    NOTHING_COMPARED = "NOTHING-COMPARED"
-
-
-_UNDECIDED = (Code.INPUT_NOT_AVAILABLE, Code.ENVIRONMENT_NOT_REBUILT, Code.NOTHING_COMPARED)
-
-
-class Level(enum.StrEnum):
-    """How far a reproduction went; each level holds more than the one before."""
-
-    NOT_EXECUTED = "not-executed"
-    EXECUTED = "executed"
-    OUTPUTS_EQUAL = "outputs-equal"
-    BIT_IDENTICAL = "bit-identical"
-
-    @property
-    def sentence(self) -> str:
-        """In words."""
-        match self:
-            case Level.NOT_EXECUTED:
-                return "it could not be done again"
-            case Level.EXECUTED:
-                return "it could be done again, but its outputs are not shown to be equal"
-            case Level.OUTPUTS_EQUAL:
-                return "its outputs are equal within their comparators"
-            case Level.BIT_IDENTICAL:
-                return "its outputs are bit-identical"
-        assert_never(self)
+from kit.lineage import Code, Level, exit_code_of
 
 
 class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +26,7 @@ class Finding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def exit_code(self) -> int:
         """1 if the claim is false, 3 if it cannot be decided here."""
-        return 3 if self.code in _UNDECIDED else 1
+        return self.code.exit_code
 
     def __str__(self) -> str:
         """One line."""
@@ -138,8 +98,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def exit_code(self) -> int:
         """0 the claim holds, 1 it is false, 3 it cannot be decided here."""
-        codes = {finding.exit_code for finding in self.findings}
-        return 1 if 1 in codes else 3 if codes or self.missing or not self.stages else 0
+        found = exit_code_of(finding.code for finding in self.findings)
+        return found or (3 if self.missing or not self.stages else 0)
 
     @property
     def level(self) -> Level:

@@ -24,9 +24,10 @@ from kit.compare.comparator import CELLS, METRICS, comparator_of
 from kit.errors import IntegrityError, KitError, NotFoundError
 from kit.execute import read_notebook_of
 from kit.execute.plan import bundle_of
+from kit.lineage import Code
 from kit.notebook import read_notebook
 from kit.record import Record
-from kit.reproduce.findings import Code, Finding
+from kit.reproduce.findings import Finding
 from kit.reproduce.manifest import compare_manifests
 from kit.reproduce.names import Names
 

@@ -46,7 +46,7 @@ def plan_again(workbench: Workbench, record: Record, again: Again, probe: Probe)
     """
     archive = workbench.archive
     require_result(record)
-    _require_sealed(archive, record)
+    require_sealed(archive, record)
     environment = read_environment_of(archive, record)
     bundle = _read_bundle(archive, record)
     stage = _read_stage(bundle, record)
@@ -76,8 +76,13 @@ def require_result(record: Record) -> None:
         raise UsageError(f"record {record.id} is {record.status}: it has no result to do again; name a succeeded one")
 
 
-def _require_sealed(archive: Archive, record: Record) -> None:
-    """Refuse a record whose files are no longer those that its statement names: the comparison would be with a fiction."""
+def require_sealed(archive: Archive, record: Record) -> None:
+    """Refuse a record whose files are no longer those that its statement names: the comparison would be with a fiction.
+
+    Raises:
+        NotFoundError: it has no statement.
+        IntegrityError: one of its files was changed or removed after it was sealed.
+    """
     statement = archive.read_envelope(record.id).read_statement(f"record {record.id}, {STATEMENT}")
     stated, folder = subjects_of(statement), archive.record_folder(record.id)
     for name in _COMPARED:

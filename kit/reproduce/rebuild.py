@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kit.archive import Archive
 from kit.compare import read_packages
-from kit.errors import IntegrityError, KitError, UndecidableError
+from kit.errors import IntegrityError, UndecidableError
 from kit.files import canonical_json, remove_tree, sha256_bytes, sha256_file, write_atomically
 from kit.provenance import describe_machine, list_packages, process_mark
 from kit.record import Record
@@ -32,16 +32,21 @@ def read_recorded_packages(archive: Archive, record: Record) -> dict[str, str]:
     """Version by name of what was installed when a record was executed.
 
     Raises:
-        UndecidableError: its list is missing, is not the recorded one, or has lines that no kit wrote.
+        IntegrityError: its list is not the recorded one.
+        UndecidableError: its list is missing, or has lines that no kit wrote.
     """
     where = f"record {record.id}, {REQUIREMENTS}"
     try:
         data = (archive.record_folder(record.id) / REQUIREMENTS).read_bytes()
-        packages = read_packages(data)
-    except (KitError, OSError) as error:
+    except OSError as error:
         raise UndecidableError(f"{where} cannot be read: {error}") from error
-    if sha256_bytes(data) != record.software.packages_sha256:
-        raise UndecidableError(f"{where} is not the recorded one: expected {record.software.packages_sha256[:12]}…")
+    expected, found = record.software.packages_sha256, sha256_bytes(data)
+    if found != expected:
+        raise IntegrityError(f"{where} is not the recorded one: expected {expected[:12]}…, found {found[:12]}…")
+    try:
+        packages = read_packages(data)
+    except IntegrityError as error:
+        raise UndecidableError(f"{where} cannot be read: {error}") from error
     for name, version in packages.items():
         if not (_PACKAGE.fullmatch(name) and _VERSION.fullmatch(version)):
             raise UndecidableError(f"{where}: expected name==version, found {name!r} at {version!r}")
@@ -62,6 +67,7 @@ def differs_from_here(archive: Archive, record: Record) -> list[str]:
     """How what is installed here differs from what a record was executed with: packages, and Python to its minor version.
 
     Raises:
+        IntegrityError: the record's list is not the recorded one.
         UndecidableError: the record does not tell.
     """
     differences = describe_differences(read_recorded_packages(archive, record), dict(list_packages()))
@@ -83,7 +89,9 @@ class Rebuilt:
         self.python, self.variables = python, {**kept, "PYTHONPATH": str(kit)}
 
 
-def rebuild_environment(archive: Archive, record: Record, cache: Path, shell: Shell) -> Rebuilt:
+def rebuild_environment(
+    archive: Archive, record: Record, cache: Path, shell: Shell, notify: Callable[[str], None] = lambda _: None
+) -> Rebuilt:
     """The recorded packages in an environment of their own, built if it is not there yet, and looked at in any case.
 
     Args:
@@ -91,13 +99,16 @@ def rebuild_environment(archive: Archive, record: Record, cache: Path, shell: Sh
         record: whose packages.
         cache: folder of environments; many may build at once.
         shell: starts uv.
+        notify: told what is done: `rebuilding the recorded packages`, or that they were rebuilt before.
 
     Raises:
+        IntegrityError: the record's list of packages is not the recorded one.
         UndecidableError: it cannot be built, in uv's own words, or does not hold the recorded packages.
     """
     packages = read_recorded_packages(archive, record)
     minor = _minor(record.machine.python)
     place = cache / f"{record.software.packages_sha256}-{minor.replace('@', '-')}"
+    notify("taking the recorded packages, rebuilt before" if place.is_dir() else "rebuilding the recorded packages")
     build_once(place, lambda folder: _build(folder, packages, minor, shell))
     rebuilt = Rebuilt(place / "venv" / "bin" / "python", copy_kit(cache))
     listed = shell.run([str(rebuilt.python), "-P", "-c", _LIST], rebuilt.variables, cache, aloud=False)

@@ -12,10 +12,11 @@ from kit.errors import IntegrityError, KitError, NotFoundError
 from kit.execute import Workbench, execute_plan
 from kit.execute.signed import find_unsigned
 from kit.ledger import Kind
+from kit.lineage import Code, Level
 from kit.provenance import describe_software
 from kit.record import Record, Status
 from kit.release import Probe, probe_model
-from kit.reproduce.findings import Code, Finding, Level, Reproduction, level_of
+from kit.reproduce.findings import Finding, Reproduction, level_of
 from kit.reproduce.judge import judge_records
 from kit.reproduce.names import Names
 from kit.reproduce.plan import plan_again
@@ -135,8 +136,11 @@ def judge_independence(
         signers.append(signer)
     if signers[0] == signers[1]:
         return False, f"not independently: both are signed with {signers[0]}"
-    if before.machine.host == after.machine.host or before.process.boot == after.process.boot != "":
+    if before.machine.host == after.machine.host:
         return False, f"not independently: both were executed on {after.machine.host}"
+    if before.process.boot == after.process.boot != "":
+        hosts = f"{before.machine.host} and {after.machine.host}"
+        return False, f"not independently: {hosts} are one machine, with the same boot id {after.process.boot}"
     return (
         True,
         f"independently: by {signers[1]} on {after.machine.host}, recorded by {signers[0]} on {before.machine.host}",

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
 from kit.archive import Archive
-from kit.errors import IntegrityError, NotFoundError, UsageError
+from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
 from kit.execute import Workbench
 from kit.graph import RELEASE
-from kit.lineage import read_lineage
+from kit.lineage import Code, read_lineage
 from kit.record import Record
 from kit.release import Probe, probe_model
 from kit.reproduce.elsewhere import find_obstacle, reproduce_elsewhere
-from kit.reproduce.findings import Code, Finding, Report, Reproduction
+from kit.reproduce.findings import Finding, Report, Reproduction
 from kit.reproduce.plan import read_manifest_of, require_result
 from kit.reproduce.shell import RealShell, Shell
 from kit.reproduce.stage import reproduce_record
@@ -41,7 +41,7 @@ def reproduce(
         shell: starts other programs.
 
     Raises:
-        NotFoundError: there is no such record or release.
+        UnknownSubjectError: there is no such record or release.
         UsageError: the record did not succeed; or what `again` names did not do that record again.
     """
     archive = workbench.archive
@@ -61,7 +61,7 @@ def reproduce(
         return Report(record.id, (do(record, _read_again(archive, again or {})),))
     release = archive.find_release(subject.removeprefix(RELEASE_PREFIX))
     if release is None:
-        raise NotFoundError(f"{subject.removeprefix(RELEASE_PREFIX)!r} is no release; `kit releases` lists them")
+        raise UnknownSubjectError(f"{subject.removeprefix(RELEASE_PREFIX)!r} is no release; `kit releases` lists them")
     return _reproduce_chain(archive, f"{RELEASE_PREFIX}{release.id}", archive.read_record(release.record), do)
 
 

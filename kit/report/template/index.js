@@ -15,7 +15,7 @@
       row.hidden = !words.every((word) => text.includes(word));
       if (!row.hidden) shown += 1;
     }
-    count.textContent = words.length ? `${shown} of ${rows.length} records` : "";
+    count.textContent = words.length ? `${shown} of ${rows.length} record${rows.length === 1 ? "" : "s"}` : "";
   });
   const key = (row, column) => row.cells[column].dataset.key ?? row.cells[column].textContent;
   Array.from(table.tHead.rows[0].cells).forEach((head, column) => {
