@@ -31,10 +31,10 @@ check: setup
 	$(BIN)/lint-imports
 
 quick: check
-	$(BIN)/python -m pytest -m "not kernel" -q
+	$(BIN)/python -m pytest -m "not kernel" -q -n 2
 
-test: check
-	$(BIN)/python -m pytest -q
+test: quick
+	$(BIN)/python -m pytest -m kernel -q
 
 lock: setup
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
