@@ -1,18 +1,11 @@
 """The archive: records, objects and the ledger in a folder. Nothing in it is ever rewritten."""
 
-from kit.archive.archive import (
-    OPEN,
-    RELEASE_FILE,
-    STARTED,
-    STATEMENT,
-    VERDICT,
-    Archive,
-    OpenRecord,
-    open_archive,
-)
+from kit.archive.archive import Archive, open_archive
 from kit.archive.checkpoints import describe_coverage, make_checkpoint
 from kit.archive.marker import MARKER, read_origin
+from kit.archive.names import OPEN, RELEASE_FILE, STARTED, STATEMENT, VERDICT
 from kit.archive.objects import Objects
+from kit.archive.opened import OpenRecord
 
 __all__ = [
     "MARKER",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,69 +14,19 @@ import msgspec
 
 from kit.archive.continuity import recall
 from kit.archive.marker import make_marker, read_origin
+from kit.archive.names import OPEN, RELEASE_FILE, STARTED, STATEMENT, VERDICT
 from kit.archive.objects import Objects
+from kit.archive.opened import OpenRecord
 from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
-from kit.files import create_exclusive, read_regular, remove_tree, seal_file, sha256_bytes, sync_folder
+from kit.files import create_exclusive, read_regular, remove_tree, sha256_bytes, sync_folder
 from kit.gate import Manifest, Release, decode_manifest
 from kit.ledger import Entry, Kind, Ledger, release_number
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
 from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
-from kit.statement import ORIGIN_PLACE, Statement, describe_execution, subjects_of
+from kit.statement import ORIGIN_PLACE, Statement, subjects_of
 
-OPEN = ".open"
-STATEMENT = "statement.dsse.json"
-VERDICT = "verdict.dsse.json"
-STARTED = "started.json"
-LOG = "log.txt"  # grows while the kernel runs
-RELEASE_FILE = "release.json"
 _SECONDS = len("20260301T093000Z")
-
-
-class OpenRecord:
-    """A record that is being written: `records/<id>.open/` until `close` renames it to `records/<id>/`."""
-
-    def __init__(self, archive: Archive, folder: Path, started: Record, known: Mapping[str, str]) -> None:
-        self.folder, self.started, self._archive, self._known = folder, started, archive, dict(known)
-
-    def close(self, record: Record, files: dict[str, bytes]) -> None:
-        """Seal the record: all its files durable and read-only, stated, entered in the ledger, then one rename. Possible once.
-
-        Args:
-            record: closed, with the id that was opened.
-            files: further files by their path in the record.
-        """
-        if record.id != self.started.id or record.status in (Status.STARTED, Status.LOST):
-            raise UsageError(f"record {self.started.id} cannot be closed as {record.id}, {record.status}")
-        if not self.folder.is_dir():
-            raise UsageError(f"record {record.id} was closed already; a record is closed once")
-        for name, data in {**files, "record.json": record.encode()}.items():
-            if not create_exclusive(self.folder / name, data):
-                raise IntegrityError(f"record {record.id}: {name} was there before kit wrote it")
-            self._known[name] = sha256_bytes(data)
-        (self.folder / "journal.jsonl").unlink(missing_ok=True)
-        digests = {}
-        for path in self.folder.rglob("*"):
-            if path.is_dir() and not path.is_symlink():
-                continue
-            name = path.relative_to(self.folder).as_posix()
-            digests[name] = seal_file(path)
-            if digests[name] != self._known.get(name, digests[name] if name == LOG else ""):
-                raise IntegrityError(f"record {record.id}: {name} is not what kit wrote; someone else writes there")
-        if missing := self._known.keys() - digests.keys():
-            raise IntegrityError(f"record {record.id}: {', '.join(sorted(missing))} was removed while it was written")
-        envelope = self._archive.state(describe_execution(record, digests, self._archive.origin))
-        if not create_exclusive(self.folder / STATEMENT, envelope.encode()):
-            raise IntegrityError(f"record {record.id}: {STATEMENT} was there before kit wrote it")
-        sync_folder(self.folder)
-        self._archive.enter(Kind.END, record, sha256_bytes(envelope.encode()), record.ended or self.started.started)
-        final = self.folder.with_name(record.id)
-        try:
-            os.rename(self.folder, final)  # noqa: PTH104 - fails on a non-empty target
-        except FileNotFoundError:
-            if not final.is_dir():  # a reader that found the end in the ledger was faster
-                raise
-        sync_folder(self.folder.parent)
 
 
 class Archive:
@@ -138,9 +88,7 @@ class Archive:
             raise
         sync_folder(self.records_folder)
         known = {**files, STARTED: started.encode()}
-        return OpenRecord(
-            self, folder, started, {name: sha256_bytes(data) for name, data in known.items() if name != LOG}
-        )
+        return OpenRecord(self, folder, started, {name: sha256_bytes(data) for name, data in known.items()})
 
     def record_folder(self, record_id: str) -> Path:
         """Where a record's files lie, closed or still open."""
