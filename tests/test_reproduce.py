@@ -315,6 +315,12 @@ def test_parameter_of_another_type_is_not_pasted(tmp_path):
     assert "parameter 'epochs' must be int" in executed.again("train").findings[0].detail
 
 
+def test_release_without_its_prefix_is_told_what_to_write(tmp_path):
+    executed = Executed(tmp_path)
+    with pytest.raises(UsageError, match="kit reproduce release:dev-1"):
+        reproduce(executed.bench, "dev-1")
+
+
 def test_record_without_a_result_is_wrong_use(tmp_path):
     executed = Executed(tmp_path)
     record = executed.copy_record("train", status=Status.FAILED)

@@ -72,6 +72,7 @@ def records_command(
     print_table(["record", "stage", "environment", "status", "started (UTC)", "seconds", "metric"], rows)
     if len(found) > limit:
         click.echo(f"{len(found) - limit} more; use --limit")
+    _tell_coverage(archive)
 
 
 def _stage_of(record: Record) -> str:
@@ -167,6 +168,7 @@ def releases_command(environment: str | None, as_json: bool) -> None:
         for r in releases
     ]
     print_table(["release", "", "cut (UTC)", "by", "record", "release.json"], rows)
+    _tell_coverage(archive)
 
 
 @click.command(cls=ExampleCommand, name="report", example="kit report")
@@ -182,6 +184,13 @@ def report_command(as_json: bool) -> None:
         print_json({"report": str(index)})
     else:
         click.echo(index)
+
+
+def _tell_coverage(archive: Archive) -> None:
+    """What vouches for the list that was just printed, on stderr."""
+    from kit.archive import describe_coverage
+
+    click.echo(describe_coverage(archive), err=True)
 
 
 def _warn_unreadable(archive: Archive) -> None:

@@ -57,6 +57,10 @@ def reproduce(
         return reproduce_record(workbench, record, done, probe)
 
     if not subject.startswith(RELEASE_PREFIX):
+        if archive.find_release(subject):
+            raise UsageError(
+                f"{subject} is a release: `kit reproduce {RELEASE_PREFIX}{subject}` does all behind it again"
+            )
         record = archive.find_record(subject)
         return Report(record.id, (do(record, _read_again(archive, again or {})),))
     release = archive.find_release(subject.removeprefix(RELEASE_PREFIX))
