@@ -193,7 +193,7 @@ def test_other_python_is_rebuilt_too(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("numpy==1 --index-url=https://evil", "expected name==version, found 'numpy' at"),
+        ("numpy==1 --find-links=evil", "expected name==version, found 'numpy' at"),
         ("-r other==1", "expected name==version, found '-r other'"),
         ("numpy @ file:///x==1", "expected name==version, found 'numpy @ file:///x'"),
         ("numpy", "cannot be read"),
