@@ -26,8 +26,6 @@ from kit.record import Record, Status, decode_record
 from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
 from kit.statement import ORIGIN_PLACE, Statement, subjects_of
 
-_SECONDS = len("20260301T093000Z")
-
 
 class Archive:
     """A folder with `records/`, `objects/`, `ledger/` and `checkpoints/`. Many may write at once; nobody locks.
@@ -194,14 +192,23 @@ class Archive:
         return found[0]
 
     def newest(self, accept: Callable[[Record], bool]) -> Record | None:
-        """The newest record that is accepted. Never one that only did another again: it is proof, not a result."""
-        best: Record | None = None
-        for record in self.records():
-            if best and record.id[:_SECONDS] != best.id[:_SECONDS]:
-                break  # ids are in order to the second; within one the records' own times decide
-            if record.reproduces is None and accept(record) and (best is None or record.started > best.started):
-                best = record
-        return best
+        """The record that ended last and is accepted; one that cannot be read is named in `unreadable`.
+
+        Last by the ledger's order, because the clocks of several machines differ, and a record that no entry tells of was
+        not made by kit. Never one that only did another again: it is proof, not a result.
+        """
+        self.unreadable.clear()
+        for entry in self.ledger.read_back():
+            if entry.kind not in (Kind.END, Kind.IMPORT):
+                continue
+            try:
+                record = self.read_record(entry.record)
+            except (IntegrityError, NotFoundError) as error:
+                self.unreadable.append(str(error))
+                continue
+            if record.reproduces is None and accept(record):
+                return record
+        return None
 
     def add_release(self, environment: str, record: Record, time: datetime) -> Release:
         """Number the release that a succeeded record cut; two at once get two numbers.
