@@ -24,7 +24,7 @@ PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 BUILD_TYPE = "urn:kit-ml:stage:v1"
 OUTPUTS = "outputs/"
-ORIGIN_PLACE = ("predicate", "buildDefinition", "internalParameters", "archive")
+_ORIGIN = ("predicate", "buildDefinition", "internalParameters", "archive")
 
 Statement = dict[str, Any]
 
@@ -133,6 +133,19 @@ def subjects_of(statement: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(digest, dict) and isinstance(digest.get("sha256"), str) and isinstance(subject.get("name"), str):
             found[subject["name"]] = digest["sha256"]
     return found
+
+
+def look_up(statement: Any, *place: str) -> Any:
+    """What a statement holds at a place; None where its form is another."""
+    for key in place:
+        statement = statement.get(key) if isinstance(statement, dict) else None
+    return statement
+
+
+def origin_of(statement: Mapping[str, Any]) -> str:
+    """The archive that an execution was stated for; empty if the statement says none."""
+    origin = look_up(statement, *_ORIGIN)
+    return origin if isinstance(origin, str) else ""
 
 
 def _statement(subjects: Iterable[Mapping[str, Any]], predicate_type: str, predicate: Mapping[str, Any]) -> Statement:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from commands import Kit
 
-from kit.archive import read_origin
+from kit.archive import Archive, read_origin
 from kit.cli.main import main
 from kit.execute import Order
 from kit.files import remove_tree
@@ -153,6 +153,21 @@ def test_looking_makes_no_archive_and_needs_no_usable_key(
         main(["prepare"])
     assert stopped.value.code == 2
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_command_that_only_looks_makes_no_checkpoint_of_what_others_append_meanwhile(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit("key", "new")
+
+    def append_meanwhile(archive: Archive) -> str:
+        execute_stage(make_workbench(kit.project), Order("prepare", "dev"))
+        return "told"
+
+    monkeypatch.setattr("kit.archive.describe_coverage", append_meanwhile)
+    called = kit("records")
+    assert ("told" in called.err, "checkpoint kit/" in called.err) == (True, False)
+    assert not kit.archive.ledger.checkpoints.exists()
 
 
 def test_checkpoint_in_git_is_a_commit_beside_all_branches(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:

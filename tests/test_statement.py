@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builders import make_record
 
 from kit.archive import STATEMENT, VERDICT
@@ -11,7 +12,7 @@ from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict
 from kit.pipeline import execute_all, execute_stage
 from kit.release import ProbeOutcome
-from kit.statement import describe_execution, describe_tests, describe_verdict, subjects_of
+from kit.statement import describe_execution, describe_tests, describe_verdict, look_up, origin_of, subjects_of
 from kit.testing import DATA, FakeEngine, make_key, make_project, make_workbench, write_outputs
 
 DIGEST = "a" * 64
@@ -61,6 +62,14 @@ def test_refusal_and_a_verdict_on_nothing_are_failures() -> None:
 def test_tests_that_tested_nothing_have_failed() -> None:
     assert describe_tests([], passed=[], details={})["predicate"]["result"] == "FAILED"
     assert describe_tests([], passed=["a"], warned=["b"], details={})["predicate"]["result"] == "WARNED"
+
+
+@pytest.mark.parametrize(
+    "statement", [{}, {"predicate": []}, {"predicate": {"buildDefinition": {"internalParameters": 1}}}]
+)
+def test_statement_of_another_form_names_no_archive(statement: dict[str, Any]) -> None:
+    assert origin_of(statement) == ""
+    assert look_up(statement, "predicate", "x", "y") is None
 
 
 def test_malformed_subjects_prove_nothing() -> None:

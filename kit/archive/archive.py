@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -24,7 +23,7 @@ from kit.ledger import Entry, Kind, Ledger, release_number
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
 from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
-from kit.statement import ORIGIN_PLACE, Statement, subjects_of
+from kit.statement import Statement, origin_of, subjects_of
 
 
 class Archive:
@@ -153,10 +152,8 @@ class Archive:
 
     def is_imported(self, record: Record) -> bool:
         """True for a record that was executed for another archive, or whose statement does not say for which."""
-        statement: Any = self.read_envelope(record.id).read_statement(f"record {record.id}, {STATEMENT}")
-        for key in ORIGIN_PLACE:
-            statement = statement.get(key) if isinstance(statement, dict) else None
-        return bool(statement != self.origin)
+        statement = self.read_envelope(record.id).read_statement(f"record {record.id}, {STATEMENT}")
+        return origin_of(statement) != self.origin
 
     def records(self) -> Iterator[Record]:
         """All readable records, newest first; what cannot be read is named in `unreadable`."""

@@ -69,8 +69,9 @@ def open_workbench(*, appends: bool = False) -> Workbench:
     else:
         archive = Archive(project.archive)
     workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
-    size = archive.ledger.size()
-    click.get_current_context().call_on_close(lambda: _announce_checkpoint(workbench, size))
+    if appends:
+        size = archive.ledger.size()
+        click.get_current_context().call_on_close(lambda: _announce_checkpoint(workbench, size))
     return workbench
 
 

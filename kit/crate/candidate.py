@@ -13,11 +13,12 @@ from kit.artifact import Artifact, Tree
 from kit.crate.contents import list_reads, read_notebook
 from kit.crate.limits import Limits
 from kit.crate.names import find_unportable, is_plain, is_portable
-from kit.crate.stated import read_origin, require_stated
+from kit.crate.stated import require_stated
 from kit.errors import IntegrityError
 from kit.files import sha256_file
 from kit.record import Record, Status, decode_record
 from kit.signing import PublicKey, Standing, decode_envelope, judge_envelope
+from kit.statement import origin_of
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[^\W\d][\w-]*-[0-9a-f]{6}")
 
@@ -85,7 +86,7 @@ def _read_candidate(folder: Path, keys: Sequence[PublicKey], limits: Limits) -> 
     standing, key = judge_envelope(envelope, keys)
     if standing is Standing.BAD:
         raise IntegrityError(f"{where}: its signature is not one of {key}: it was changed after it was signed")
-    return Candidate(record, folder, digests, standing, key, read_origin(envelope))
+    return Candidate(record, folder, digests, standing, key, origin_of(envelope.read_statement(where)))
 
 
 def _read(path: Path, limits: Limits) -> bytes:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from kit.archive import STATEMENT
 from kit.errors import IntegrityError
 from kit.record import Record
 from kit.signing import Envelope
-from kit.statement import ORIGIN_PLACE, OUTPUTS, PROVENANCE, subjects_of
+from kit.statement import OUTPUTS, PROVENANCE, subjects_of
 
 
 def require_stated(record: Record, envelope: Envelope, digests: Mapping[str, str]) -> None:
@@ -39,11 +38,3 @@ def require_stated(record: Record, envelope: Envelope, digests: Mapping[str, str
         if stated[name] != found[name]:
             digest = f"expected the digest {stated[name][:12]}…, found {found[name][:12]}…"
             raise IntegrityError(f"record {record.id}: {name} is not what its statement names: {digest}")
-
-
-def read_origin(envelope: Envelope) -> str:
-    """The origin of the archive that an execution was stated for; empty if the statement says none."""
-    value: Any = envelope.read_statement(STATEMENT)
-    for key in ORIGIN_PLACE:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, str) else ""

@@ -61,19 +61,20 @@ def judge_checkpoints(
     coverage = Coverage(0, set(), [])
     coverage.findings += _judge_named(archive, chain, outside)
     roots = _roots_at(chain, {each.checkpoint.size for each in (*inside, *outside)})
-    beyond = [each for each in (*inside, *outside) if len(chain.leaves) < each.checkpoint.size <= chain.last]
-    if beyond:
-        what = f"{len(beyond)} checkpoints over more than {len(chain.leaves)} entries"
-        meaning = "an entry before them is missing, so they cannot be compared"
-        coverage.findings.append(noted(Code.UNCOVERED, "checkpoints", what, meaning))
+    n_beyond = 0
     for each in (*inside, *outside):
-        if each in beyond:
+        if len(chain.leaves) < each.checkpoint.size <= chain.last:
+            n_beyond += 1
             continue
         problems = list(_contradictions(each, origin, chain, roots))
         problems += _judge_signature(each, keys, coverage)
         coverage.findings += problems
-        if not problems and (each.outside or _counts(each, keys)):
+        if not problems:
             coverage.size = max(coverage.size, each.checkpoint.size)
+    if n_beyond:
+        what = f"{n_beyond} checkpoints over more than {len(chain.leaves)} entries"
+        meaning = "an entry before them is missing, so they cannot be compared"
+        coverage.findings.append(noted(Code.UNCOVERED, "checkpoints", what, meaning))
     coverage.findings += _judge_coverage(coverage, chain, keys, outside)
     return coverage
 
@@ -141,6 +142,7 @@ def _contradictions(each: Noted, origin: str, chain: Chain, roots: dict[int, byt
 
 
 def _judge_signature(each: Noted, keys: Sequence[PublicKey], coverage: Coverage) -> Iterator[Finding]:
+    """With keys, only a trusted signature is no problem; without, a checkpoint binds those who cannot make another."""
     standing, key = judge_checkpoint(each.checkpoint, keys)
     match standing:
         case Standing.TRUSTED:
@@ -153,11 +155,6 @@ def _judge_signature(each: Noted, keys: Sequence[PublicKey], coverage: Coverage)
             yield false(Code.UNKNOWN_KEY, each.path, "a signature by a trusted key", f"one by {key}", meaning)
         case Standing.UNSIGNED if not each.outside:
             yield false(Code.BAD_SIGNATURE, each.path, "a signature", "none", "kit keeps signed checkpoints only")
-
-
-def _counts(each: Noted, keys: Sequence[PublicKey]) -> bool:
-    """Without keys a checkpoint in the archive binds only those who cannot make another; it is counted and said so."""
-    return not keys or judge_checkpoint(each.checkpoint, keys)[0] is Standing.TRUSTED
 
 
 def _judge_coverage(

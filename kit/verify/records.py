@@ -15,7 +15,7 @@ from kit.files import canonical_json, digest_of, open_regular, read_regular, sha
 from kit.ledger import Entry, Kind
 from kit.record import Record, decode_record
 from kit.signing import Envelope, PublicKey, Standing, decode_envelope, judge_envelope
-from kit.statement import ORIGIN_PLACE, OUTPUTS, describe_execution, subjects_of
+from kit.statement import OUTPUTS, describe_execution, look_up, origin_of, subjects_of
 from kit.verify.findings import Code, Finding, false, noted, short, undecided
 
 _SEALED = "it is not what was sealed"
@@ -55,15 +55,15 @@ def examine_record(
     statement = _read_statement(folder, where, end, keys, examined)
     if statement is None:
         return examined
-    subjects, invocation = subjects_of(statement), _look_up(statement, *_INVOCATION)
+    subjects, invocation = subjects_of(statement), look_up(statement, *_INVOCATION)
     if invocation != record_id:
         meaning = "the record of one execution was put in the place of another"
         examined.findings.append(false(Code.REORDERED, f"{where}/{STATEMENT}", record_id, str(invocation), meaning))
-    made_for = _look_up(statement, *ORIGIN_PLACE)
+    made_for = origin_of(statement)
     if start and origin and made_for != origin:
         meaning = "an execution of another archive was entered as one of this"
         examined.findings.append(
-            false(Code.REORDERED, f"{where}/{STATEMENT}", f"origin {origin}", f"{made_for}", meaning)
+            false(Code.REORDERED, f"{where}/{STATEMENT}", f"origin {origin}", made_for or "none", meaning)
         )
     examined.findings += _judge_files(folder, where, subjects)
     examined.record = _read_record(folder, where, record_id, subjects, examined.findings)
@@ -96,22 +96,29 @@ def _read_statement(
         examined.findings.append(false(Code.EDITED, path, f"{short(end.sha256)} (entry {end.seq})", found, _SEALED))
     standing, key = judge_envelope(envelope, keys)
     examined.standing, examined.signer = standing, key
-    examined.findings += judge_signature(path, envelope, keys, imported=end.kind is Kind.IMPORT)
+    examined.findings += judge_standing(path, standing, key, keys, imported=end.kind is Kind.IMPORT)
     return statement
 
 
 def judge_signature(
     path: str, envelope: Envelope, keys: Sequence[PublicKey], *, imported: bool = False
 ) -> Iterator[Finding]:
-    """What an envelope's signatures leave to be desired; that there is none is said for all records together.
+    """What an envelope's signatures leave to be desired, see `judge_standing`."""
+    return judge_standing(path, *judge_envelope(envelope, keys), keys, imported=imported)
+
+
+def judge_standing(
+    path: str, standing: Standing, key: str, keys: Sequence[PublicKey], *, imported: bool
+) -> Iterator[Finding]:
+    """What a signature leaves to be desired; that there is none is said for all records together.
 
     Args:
         path: of the envelope.
-        envelope: what was stated.
+        standing: how its signature stands to the trusted keys.
+        key: id of the key that it names.
         keys: trusted ones.
         imported: it came from another archive, whose people the verifier need not know.
     """
-    standing, key = judge_envelope(envelope, keys)
     match standing:
         case Standing.BAD:
             meaning = "the statement was changed after it was signed, or someone else made it"
@@ -186,13 +193,6 @@ _SAME = (  # places of a statement that follow from the record
 )
 
 
-def _look_up(statement: Any, *place: str) -> Any:
-    """What a statement holds at a place; None where its form is another."""
-    for key in place:
-        statement = statement.get(key) if isinstance(statement, dict) else None
-    return statement
-
-
 def _judge_parts(where: str, record: Record, subjects: dict[str, str]) -> Iterator[Finding]:
     """The files of a record that record.json itself speaks of."""
     wanted = {f"checks/{each.artifact}.json": _digest_check(each) for each in record.checks}
@@ -210,9 +210,7 @@ def _digest_check(check: CheckResult) -> str:
 def _judge_statement(where: str, record: Record, statement: dict[str, Any]) -> Iterator[Finding]:
     expected_statement, subjects = describe_execution(record, {}, ""), subjects_of(statement)
     for place in _SAME:
-        if _look_up(statement, *place) != msgspec.json.decode(
-            msgspec.json.encode(_look_up(expected_statement, *place))
-        ):
+        if look_up(statement, *place) != msgspec.json.decode(msgspec.json.encode(look_up(expected_statement, *place))):
             meaning = "statement and record do not speak of the same execution"
             yield false(Code.EDITED, f"{where}/{STATEMENT}", f"{place[-1]} as in record.json", "another", meaning)
     stated = {name: sha256 for name, sha256 in subjects.items() if name.startswith(OUTPUTS)}
