@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,51 @@ class MetricLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_drop: float | None = None
 
 
+class SliceLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits that must be met among the rows of each value of a column.
+
+    Attributes:
+        metrics: limits by the metric's name; `min` and `max` only.
+        min_rows: a value with fewer evaluation rows is noted, not judged.
+    """
+
+    metrics: dict[str, MetricLimits] = {}
+    min_rows: Annotated[int, msgspec.Meta(ge=1)] = 100
+
+
+class EvaluationSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """On what a model, and the one that is live, are scored again by the gate.
+
+    Attributes:
+        data: the training's output that holds the rows, a Parquet file: the model's inputs, the label, slice columns.
+        label: the column with the truth.
+        output: the output of the model's signature that is compared with it.
+        measure: `module:function` in notebooks/, from (labels, scores), both (n,), to metrics by name; without it kit's
+            own (`kit.measures`).
+    """
+
+    data: str
+    label: str
+    output: str
+    measure: str = ""
+
+
+class LiteRTLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The second representation of the model, and how far it may be from the SavedModel.
+
+    Attributes:
+        model: the training's output that is the LiteRT model.
+        encoding: the one that says how raw fields become its input.
+        max_difference: largest absolute difference of a score on golden and evaluation rows.
+        max_auc_drop: largest loss of AUC on the evaluation rows.
+    """
+
+    model: str = "model.tflite"
+    encoding: str = "encoding.json"
+    max_difference: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
+    max_auc_drop: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
+
+
 class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a release into this environment needs.
 
@@ -30,12 +76,20 @@ class Gates(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         metrics: limits by the metric's name.
         model: the artifact that is loaded in a fresh process.
         golden: the artifact with the predictions that it must reproduce.
+        slices: limits by the name of a column of the evaluation rows.
+        evaluation: the rows on which candidate and live release are compared; `max_drop` and slices need it.
+        profile: the training's output that describes its data; data that the environment binds is held against it.
+        litert: limits of the LiteRT model; without it there is none.
     """
 
     checks: tuple[str, ...] = ()
     metrics: dict[str, MetricLimits] = {}
     model: str = "saved_model"
     golden: str = "golden.json"
+    slices: dict[str, SliceLimits] = {}
+    evaluation: EvaluationSource | None = None
+    profile: str = "profile.json"
+    litert: LiteRTLimits | None = None
 
 
 class ReleasePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"source": "from"}):
@@ -45,10 +99,19 @@ class ReleasePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, ren
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`code`: what may execute, the working tree as it is or only a clean build's bundle. `signed`: refuse unsigned work."""
+    """What may happen here.
+
+    Attributes:
+        code: what may execute, the working tree as it is or only a clean build's bundle.
+        signed: refuse unsigned work.
+        promoted_from: environments in one of which a model must have been released before.
+        allow_drift: `kit run --allow-drift` may execute a release although something differs from it.
+    """
 
     code: Literal["worktree", "build"] = "worktree"
     signed: bool = False
+    promoted_from: tuple[str, ...] = ()
+    allow_drift: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,6 +119,30 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 4 * 3600.0
     output_bytes: Annotated[int, msgspec.Meta(gt=0)] = 10_000_000
+
+
+class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How `kit serve` answers.
+
+    Attributes:
+        name: the model's name in addresses; empty for the project's.
+        representation: what answers: the SavedModel, or the LiteRT model without TensorFlow.
+        max_batch_rows: rows that one call of the model takes at most.
+        max_queue_rows: rows that may wait; beyond them a request is answered with 503.
+        max_request_bytes: a larger request is answered with 413.
+        timeout_s: seconds after which an unanswered request is answered with 504.
+        drain_s: seconds that accepted requests have at the end.
+        poll_s: seconds between two looks at what is live.
+    """
+
+    name: str = ""
+    representation: Literal["saved_model", "litert"] = "saved_model"
+    max_batch_rows: Annotated[int, msgspec.Meta(ge=1)] = 256
+    max_queue_rows: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    max_request_bytes: Annotated[int, msgspec.Meta(ge=1)] = 8_000_000
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    drain_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    poll_s: Annotated[float, msgspec.Meta(gt=0)] = 2.0
 
 
 class SecretReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +157,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "limits": Limits,
     "policy": Policy,
     "release": ReleasePolicy,
+    "serving": Serving,
 }
 
 
@@ -86,6 +174,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     release: ReleasePolicy | None = None
     policy: Policy = Policy()
     limits: Limits = Limits()
+    serving: Serving = Serving()
 
     @property
     def training(self) -> str:
@@ -164,12 +253,8 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
     _refuse_unknown_keys(content, Environment, where)
     for table, struct in _TABLES.items():
         _refuse_unknown_keys(content.get(table), struct, f"{where}, [{table}]")
-    gates = content.get("gates")
-    metrics = gates.get("metrics") if isinstance(gates, dict) else None
-    for name, limits in metrics.items() if isinstance(metrics, dict) else ():
-        _refuse_unknown_keys(limits, MetricLimits, f"{where}, [gates.metrics] {name}")
-    secrets = content.get("secrets")
-    for name, reference in secrets.items() if isinstance(secrets, dict) else ():
+    _refuse_unknown_gate_keys(content.get("gates"), where)
+    for name, reference in _items(content, "secrets"):
         _refuse_unknown_keys(reference, SecretReference, f"{where}, [secrets] {name}")
     _refuse_other_than_json(content, where)
     try:
@@ -182,6 +267,24 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
                 f"{where}, [secrets] {name}: expected a reference, {{ env = … }} or {{ file = … }}"
             )
     return environment
+
+
+def _refuse_unknown_gate_keys(gates: Any, where: str) -> None:
+    for name, limits in _items(gates, "metrics"):
+        _refuse_unknown_keys(limits, MetricLimits, f"{where}, [gates.metrics] {name}")
+    for column, slices in _items(gates, "slices"):
+        _refuse_unknown_keys(slices, SliceLimits, f"{where}, [gates.slices.{column}]")
+        for name, limits in _items(slices, "metrics"):
+            _refuse_unknown_keys(limits, MetricLimits, f"{where}, [gates.slices.{column}.metrics] {name}")
+    for table, struct in (("evaluation", EvaluationSource), ("litert", LiteRTLimits)):
+        inner = gates.get(table) if isinstance(gates, dict) else None
+        _refuse_unknown_keys(inner, struct, f"{where}, [gates.{table}]")
+
+
+def _items(table: Any, key: str) -> Iterable[tuple[str, Any]]:
+    """The entries of a table in a table; none where either is something else, which is refused later."""
+    inner = table.get(key) if isinstance(table, dict) else None
+    return inner.items() if isinstance(inner, dict) else ()
 
 
 def _refuse_other_than_json(content: dict[str, Any], where: str) -> None:

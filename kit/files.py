@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,6 +51,12 @@ def canonical_json(value: Any) -> bytes:
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode_time
     )
     return text.encode("utf-8")
+
+
+def leave_out_empty(plain: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A value without those of the named keys that are empty, so that a key that came later changes no older bytes."""
+    later = set(names)
+    return {key: value for key, value in plain.items() if value or key not in later}
 
 
 def _encode_time(value: Any) -> str:

@@ -10,18 +10,20 @@ from typing import Any
 import msgspec
 
 from kit.artifact import Artifact
+from kit.decision import Waiver
 from kit.environment import MetricLimits
 from kit.errors import IntegrityError
-from kit.files import canonical_json, sha256_bytes
+from kit.files import canonical_json, leave_out_empty, sha256_bytes
 
 FORMAT = 1
 
 
 class Finding(enum.StrEnum):
-    """What a piece of evidence says. Anything but `HOLDS` and `NOTED` refuses."""
+    """What a piece of evidence says. `REFUSES` refuses; `WAIVED` would have, and a person let it pass until a day."""
 
     HOLDS = "holds"
     REFUSES = "refuses"
+    WAIVED = "waived"
     NOTED = "noted"
 
 
@@ -29,9 +31,9 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing that a gate looked at.
 
     Attributes:
-        kind: `code`, `record`, `signature`, `check`, `metric` or `model`.
+        kind: `code`, `record`, `signature`, `promotion`, `check`, `metric`, `drop`, `slice`, `data`, `model` or `litert`.
         subject: the check's artifact, the metric's name, …
-        finding: holds, refuses or noted.
+        finding: holds, refuses, waived or noted.
         detail: one sentence with what was expected and found.
     """
 
@@ -47,14 +49,19 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         environment: whose gate it is.
         configuration_sha256: of the configuration that held the limits.
-        subjects: digests by artifact name; the bundle among them.
+        subjects: digests by artifact name; the bundle among them, `data/<name>` what the environment binds, and
+            `live/release.json` what it was compared with.
         evidence: everything that was looked at.
+        live: id of the release that was live when it was reached; empty if none was.
+        waivers: those that let evidence pass.
     """
 
     environment: str
     configuration_sha256: str
     subjects: dict[str, str]
     evidence: tuple[Evidence, ...]
+    live: str = ""
+    waivers: tuple[Waiver, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -87,6 +94,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         configuration_sha256: its digest.
         metrics: of the training record.
         verdict: of the gate.
+        promoted_from: id of the release that this one repeats for another environment; empty if it is none.
+        python: implementation and version that trained, as `CPython 3.11.2`; empty if it is not known.
     """
 
     format: int = FORMAT
@@ -100,10 +109,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     configuration_sha256: str
     metrics: dict[str, float | int | bool | str]
     verdict: Verdict
+    promoted_from: str = ""
+    python: str = ""
 
     def encode(self) -> bytes:
         """Canonical JSON, the bytes of release.json."""
-        return canonical_json(msgspec.to_builtins(self))
+        plain = msgspec.to_builtins(self, builtin_types=(datetime,))
+        plain["verdict"] = leave_out_empty(plain["verdict"], ("live", "waivers"))  # these came later: older releases
+        return canonical_json(leave_out_empty(plain, ("promoted_from", "python")))  # keep their bytes
 
     @property
     def sha256(self) -> str:

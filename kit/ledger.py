@@ -37,6 +37,8 @@ class Kind(enum.StrEnum):
     RELEASE = "release"  # a gate admitted a release: of verdict.dsse.json in the record that cut it
     IMPORT = "import"  # a record came from another archive: of its statement.dsse.json
     REPRODUCTION = "reproduction"  # an execution was compared with the one it did again: of an object, a statement
+    ROLLBACK = "rollback"  # an earlier release became the live one again: of an object, a statement
+    WAIVER = "waiver"  # a gate may let something pass for a while, or no longer: of an object, a statement
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

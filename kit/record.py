@@ -12,7 +12,7 @@ import msgspec
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult
 from kit.errors import IntegrityError, NewerFormatError
-from kit.files import canonical_json
+from kit.files import canonical_json, leave_out_empty
 from kit.parameter import ResolvedParameter
 
 FORMAT = 1
@@ -155,6 +155,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One execution of one stage. Times are UTC; sizes in bytes; durations in seconds.
 
     `release`: id of the release that a `run` executed. `reproduces`: id of the record that this execution did again.
+    `drift`: what differed from that release and was allowed to, a sentence each.
     """
 
     format: int = FORMAT
@@ -180,6 +181,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     usage: Usage | None = None
     release: str | None = None
     reproduces: str | None = None
+    drift: tuple[str, ...] = ()
 
     @property
     def succeeded(self) -> bool:
@@ -197,7 +199,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def encode(self) -> bytes:
         """Canonical JSON, the bytes of record.json."""
-        return canonical_json(msgspec.to_builtins(self, builtin_types=(datetime,)))
+        plain = msgspec.to_builtins(self, builtin_types=(datetime,))
+        return canonical_json(leave_out_empty(plain, ("drift",)))  # it came later: older records keep their bytes
 
 
 def decode_record(data: bytes, where: str) -> Record:

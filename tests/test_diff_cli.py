@@ -168,7 +168,7 @@ def test_two_releases_beside_each_other(kit: TwoTrainings) -> None:
         called = kit("diff", *names, "--html")
         assert called.code == 0
         assert called.out.startswith("A  dev-1  cut 2026-03-01")
-        assert "  ~  limits.timeout_s     14400.0 s → 9.0 s\n" in called.out
+        assert re.search(r"  ~  limits.timeout_s +14400.0 s → 9.0 s\n", called.out)
         assert re.search(rf"=  training_record +{kit.before.id} → {kit.after.id}\n", called.out)
         assert "  ~  auc  0.7 → 0.8  +0.1  +14.3 %" in called.out
         assert f"their trainings, cell by cell: kit diff {kit.before.id} {kit.after.id}\n" in called.out

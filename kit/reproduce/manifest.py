@@ -43,7 +43,7 @@ def compare_manifests(
 
 def _comparable(manifest: Manifest) -> dict[str, Any]:
     evidence = [_comparable_evidence(each) for each in manifest.verdict.evidence]
-    plain: dict[str, Any] = msgspec.to_builtins(manifest)
+    plain: dict[str, Any] = msgspec.json.decode(manifest.encode())
     del plain["metrics"]
     artifacts = [{"name": each.name, "sha256": each.sha256} for each in manifest.artifacts]  # sizes may differ
     return plain | {"artifacts": artifacts, "verdict": plain["verdict"] | {"evidence": evidence}}

@@ -1,0 +1,60 @@
+"""What a person decides about releases, in their own name and with a reason: waivers and rollbacks, as values."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+
+import msgspec
+
+WAIVABLE = ("check", "metric", "drop", "slice", "data", "litert", "promotion")  # never what says that bytes are sound
+
+
+class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One piece of evidence that may refuse and is let pass, in one environment, until a day.
+
+    Attributes:
+        environment: whose gate it is.
+        evidence: `<kind>:<subject>` of the evidence, as `check:features.parquet` or `metric:auc`.
+        reason: why, in the person's words.
+        until: the last day, in UTC, on which it holds.
+        who: user and host.
+        time: of the decision.
+        revoked: True takes an earlier waiver of the same evidence back.
+    """
+
+    environment: str
+    evidence: str
+    reason: str
+    until: date
+    who: str
+    time: datetime
+    revoked: bool = False
+
+    @property
+    def expires(self) -> datetime:
+        """The moment from which on it no longer holds."""
+        return datetime.combine(self.until + timedelta(days=1), time.min, UTC)
+
+    def holds_at(self, moment: datetime) -> bool:
+        """True until it expires, unless it was a revocation."""
+        return not self.revoked and moment < self.expires
+
+
+class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An earlier release made the live one again.
+
+    Attributes:
+        environment: where.
+        before: id of the release that was live.
+        after: id of the release that is live from now on.
+        reason: why, in the person's words.
+        who: user and host.
+        time: of the decision.
+    """
+
+    environment: str
+    before: str
+    after: str
+    reason: str
+    who: str
+    time: datetime
