@@ -5,6 +5,8 @@ ENV ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CLIENTS := .venv-clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
 
 .PHONY: help setup run test quick check lock clean
 
@@ -21,6 +23,12 @@ $(STAMP): requirements.lock pyproject.toml install.sh
 	PYTHON=$(PYTHON) sh install.sh $(VENV)
 	@touch $@
 
+# Inference clients that others wrote, in an environment of their own: they want other versions than kit does.
+$(CLIENTS_STAMP): tests/clients/requirements.lock $(STAMP)
+	$(PYTHON) -m venv --clear --without-pip $(CLIENTS)
+	$(BIN)/uv pip install --quiet --python $(CLIENTS)/bin/python --link-mode copy --compile-bytecode --require-hashes -r $<
+	@touch $@
+
 run: setup
 	$(BIN)/kit all --env $(ENV)
 
@@ -33,12 +41,14 @@ check: setup
 quick: check
 	$(BIN)/python -m pytest -m "not kernel" -q -n 2
 
-test: quick
+test: quick $(CLIENTS_STAMP)
 	$(BIN)/python -m pytest -m kernel -q
 
 lock: setup
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --extra example --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links tests/clients/requirements.in -o tests/clients/requirements.lock
 
 clean:
-	rm -rf $(VENV) .kit .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(CLIENTS) .kit .pytest_cache .ruff_cache .mypy_cache

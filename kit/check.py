@@ -27,13 +27,14 @@ class ExpectationResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     """One expectation's result.
 
     Attributes:
-        type: Great Expectations' name, `expect_column_values_to_be_between`.
+        type: Great Expectations' name, `expect_column_values_to_be_between`, or kit's own, `expect_column_psi_to_be_at_most`.
         arguments: the expectation's arguments as the suite has them.
         severity: `critical` or `warning`.
         why: the suite's reason for this expectation (`meta.why`).
         finding: passed, failed or error.
         n_unexpected: how many rows broke it; None for expectations over a whole column or table.
-        observed: the observed aggregate (a count, a mean, column names), never a row's values.
+        observed: the observed aggregate (a count, a mean, column names), never a row's values; of kit's own expectations
+            {value, moved: [{bin, expected, actual}, …]}, bins by position and shares of the rows.
         error: why it could not be evaluated.
     """
 
@@ -58,6 +59,8 @@ class CheckResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         n_rows: rows that were checked.
         expectations: one result for each expectation of the suite, in its order.
         errors: why the check as a whole cannot count as passed (empty suite, empty data, dropped expectation, exception).
+        profile_sha256: digest of the reference profile; unset, and not in the JSON, if the suite needs none. (It came
+            later: older records keep their bytes.)
     """
 
     artifact: str
@@ -67,6 +70,7 @@ class CheckResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n_rows: int
     expectations: tuple[ExpectationResult, ...]
     errors: tuple[str, ...] = ()
+    profile_sha256: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -108,5 +112,13 @@ def describe_expectation(result: ExpectationResult) -> str:
     if result.n_unexpected:
         return f"{result.type}{target}: {result.n_unexpected} rows are not as expected"
     return f"{result.type}{target}: {result.finding}" + (
-        f", observed {result.observed}" if result.observed is not None else ""
+        f", observed {_describe_observed(result)}" if result.observed is not None else ""
     )
+
+
+def _describe_observed(result: ExpectationResult) -> str:
+    if not isinstance(result.observed, dict) or "moved" not in result.observed:
+        return str(result.observed)
+    moved = (f"{each['bin']} from {each['expected']:.1%} to {each['actual']:.1%}" for each in result.observed["moved"])
+    distance = f"{result.observed['value']:.4g}, at most {result.arguments.get('max_value')}"
+    return f"{distance} ({'; '.join(moved) or 'nothing moved'})"

@@ -46,6 +46,7 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         environment: where.
         before: id of the release that was live.
+        since_entry: number of the ledger's entry that had made it live, so that no one can enter this decision again later.
         after: id of the release that is live from now on.
         reason: why, in the person's words.
         who: user and host.
@@ -54,6 +55,7 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     environment: str
     before: str
+    since_entry: int
     after: str
     reason: str
     who: str

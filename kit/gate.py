@@ -14,6 +14,7 @@ from kit.decision import Waiver
 from kit.environment import MetricLimits
 from kit.errors import IntegrityError
 from kit.files import canonical_json, leave_out_empty, sha256_bytes
+from kit.measures import is_larger_better
 
 FORMAT = 1
 
@@ -167,44 +168,58 @@ def decode_manifest(data: bytes, where: str) -> Manifest:
     return manifest
 
 
-def judge_metric(name: str, value: Any, limits: MetricLimits, live: Any, live_id: str) -> list[Evidence]:
-    """Hold one metric against its limits, absolute and against what is live.
+def judge_bounds(name: str, value: Any, limits: MetricLimits) -> list[Evidence]:
+    """Hold one metric against its absolute limits; evidence of kind `metric`, none where only `max_drop` is set.
 
     Args:
         name: of the metric.
         value: as recorded; None if it is missing.
         limits: bounds, both included.
-        live: the same metric of the live release; None if there is none.
-        live_id: id of the live release; empty if there is none.
     """
     if value is None:
         return [Evidence("metric", name, Finding.REFUSES, "missing: the training recorded no metric of that name")]
     if not _is_number(value):
         return [Evidence("metric", name, Finding.REFUSES, f"is no finite number: {value}")]
+    if limits.min is limits.max is limits.max_drop is None:
+        return [Evidence("metric", name, Finding.REFUSES, "the environment sets no limit for it: give min or max")]
     found = []
     if limits.min is not None:
-        found.append(_bound(name, value >= limits.min, f"{value:.6g}, at least {limits.min:g}", "below the limit"))
+        detail = f"{value:.6g}, at least {limits.min:g}"
+        found.append(_bound("metric", name, value >= limits.min, detail, "below the limit"))
     if limits.max is not None:
-        found.append(_bound(name, value <= limits.max, f"{value:.6g}, at most {limits.max:g}", "above the limit"))
-    if limits.max_drop is not None:
-        found.append(_judge_drop(name, value, limits.max_drop, live, live_id))
-    return found or [Evidence("metric", name, Finding.REFUSES, "the environment sets no limit for it: give min or max")]
+        detail = f"{value:.6g}, at most {limits.max:g}"
+        found.append(_bound("metric", name, value <= limits.max, detail, "above the limit"))
+    return found
 
 
-def _judge_drop(name: str, value: float, max_drop: float, live: Any, live_id: str) -> Evidence:
-    if not live_id:
-        return Evidence("metric", name, Finding.NOTED, "no live release to compare with")
-    if not _is_number(live):
-        return Evidence(
-            "metric", name, Finding.REFUSES, f"the live release {live_id} has no such number to compare with"
-        )
-    detail = f"{value:.6g}, {live_id} has {live:.6g}, may drop by {max_drop:g}"
-    return _bound(name, value >= live - max_drop, detail, "dropped too far")
+def judge_drop(name: str, value: float, max_drop: float, live: float, live_id: str) -> Evidence:
+    """Hold one metric against the live release's; evidence of kind `drop`.
+
+    Args:
+        name: of the metric; says whether larger or smaller is better, see `kit.measures.is_larger_better`.
+        value: the candidate's, finite.
+        max_drop: by so much it may be worse, itself included.
+        live: the same metric of the live release, on the same rows.
+        live_id: id of the live release.
+    """
+    limit, complaint = describe_drop(name, live, max_drop, live_id)
+    return _bound("drop", name, room_to_drop(name, value, max_drop, live) >= 0, f"{value:.6g}, {limit}", complaint)
 
 
-def _bound(name: str, holds: bool, detail: str, complaint: str) -> Evidence:
+def room_to_drop(name: str, value: float, max_drop: float, live: float) -> float:
+    """How much worse a metric may still get: lower, or higher where smaller is better. Below 0 it is too far already."""
+    return value - (live - max_drop) if is_larger_better(name) else (live + max_drop) - value
+
+
+def describe_drop(name: str, live: float, max_drop: float, live_id: str) -> tuple[str, str]:
+    """The limit that a live release sets, and the complaint about a metric beyond it."""
+    may, complaint = ("drop", "dropped too far") if is_larger_better(name) else ("rise", "rose too far")
+    return f"{live_id} has {live:.6g}, may {may} by {max_drop:g}", complaint
+
+
+def _bound(kind: str, name: str, holds: bool, detail: str, complaint: str) -> Evidence:
     return Evidence(
-        "metric", name, Finding.HOLDS if holds else Finding.REFUSES, detail if holds else f"{complaint}: {detail}"
+        kind, name, Finding.HOLDS if holds else Finding.REFUSES, detail if holds else f"{complaint}: {detail}"
     )
 
 

@@ -11,10 +11,11 @@ from kit.errors import NotFoundError, UsageError
 from kit.execute.inputs import newest_success
 from kit.execute.stage import absolute_references
 from kit.files import remove_tree
-from kit.gate import Verdict
+from kit.gate import Release, Verdict
 from kit.graph import BUILD, RELEASE, RUN, Graph, Stage
 from kit.project import Project, find_project
 from kit.session import StageSession
+from kit.signing import parse_public_key
 from kit.workspace import Context, ReleaseContext
 
 ENVIRONMENT = "dev"
@@ -39,7 +40,7 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
         remove_tree(folder / part)
     for part in ("inputs", "outputs", "facts", "scratch"):
         (folder / part).mkdir(parents=True, exist_ok=True)
-    release = _open_release(archive, folder / "release") if stage.name == RUN else None
+    release = _open_release(project, archive, folder / "release") if stage.name == RUN else None
     paths = {name: str(_provide(name, stage, graph, project, archive, folder / "inputs")) for name in stage.inputs}
     context = Context(
         stage=stage.name,
@@ -83,7 +84,7 @@ def _provide(name: str, stage: Stage, graph: Graph, project: Project, archive: A
             raise NotFoundError(f"input {name!r} is bound by no [data] of environments/{ENVIRONMENT}.toml")
         return project.root / environment.data[name]
     if stage.name == RUN and producer.name == RELEASE:
-        live = archive.live_release(ENVIRONMENT)
+        live = _find_live(project, archive)
         record = archive.read_record(live.record) if live else None
     else:
         record = newest_success(archive, producer.name, ENVIRONMENT, stage.name)
@@ -94,8 +95,16 @@ def _provide(name: str, stage: Stage, graph: Graph, project: Project, archive: A
     return folder / name
 
 
-def _open_release(archive: Archive, folder: Path) -> ReleaseContext:
-    live = archive.live_release(ENVIRONMENT)
+def _find_live(project: Project, archive: Archive) -> Release | None:
+    from kit.release import find_live
+
+    environment = project.read_environment(ENVIRONMENT)
+    keys = tuple(map(parse_public_key, project.trusted_keys))
+    return find_live(archive, environment.name, keys, signed=environment.policy.signed)
+
+
+def _open_release(project: Project, archive: Archive, folder: Path) -> ReleaseContext:
+    live = _find_live(project, archive)
     if live is None:
         raise NotFoundError(f"nothing is live in environment {ENVIRONMENT!r}; run `kit all --env {ENVIRONMENT}` first")
     manifest = archive.read_manifest(live)
@@ -107,9 +116,10 @@ def _open_release(archive: Archive, folder: Path) -> ReleaseContext:
 
 def _judge(project: Project, archive: Archive) -> Verdict:
     from kit.execute.plan import bundle_of
-    from kit.release import judge_candidate, probe_model
+    from kit.release import PROBES, bind_now, judge_candidate
 
     environment = project.read_environment(ENVIRONMENT)
     producer = project.read_graph().producer_of(environment.gates.model)
     training = newest_success(archive, producer.name if producer else "train", environment.training, RELEASE)
-    return judge_candidate(archive, environment, training, bundle_of(archive, training), probe_model)
+    bind = bind_now(archive, environment, project.root)
+    return judge_candidate(archive, environment, training, bundle_of(archive, training), bind, PROBES)

@@ -26,7 +26,7 @@ from kit.merkle import Frontier, hash_leaf
 FORMAT = 1
 NO_ENTRY = ""  # `prev` of the first where there is no archive.json
 _RELEASE = re.compile(r"(.+)-([1-9][0-9]{0,8})")
-_FOLDER = r"\A[^./\\\x00-\x1f][^/\\\x00-\x1f]*\Z"  # a name that leads nowhere else
+_FOLDER = r"\A([^./\\\x00-\x1f][^/\\\x00-\x1f]*)?\Z"  # a name that leads nowhere else; none in a waiver's entry
 
 
 class Kind(enum.StrEnum):
@@ -41,6 +41,10 @@ class Kind(enum.StrEnum):
     WAIVER = "waiver"  # a gate may let something pass for a while, or no longer: of an object, a statement
 
 
+def _admit() -> None:
+    """Admits whatever the head of the ledger is."""
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One thing that happened.
 
@@ -48,11 +52,12 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         seq: from 1, no gaps; also the file's name.
         prev: SHA-256 of the previous entry's bytes; for the first that of archive.json, or empty where there is none.
         kind: what happened.
-        record: id of the record that it happened to.
+        record: id of the record that it happened to; of a rollback the one that cut the release which is live again; empty
+            for a waiver.
         sha256: digest of what states it, see `Kind`.
         time: of the machine that appended.
         who: user and host.
-        release: id of a release; empty for other kinds.
+        release: id of a release that was cut or became live again; empty for other kinds.
         checkpoint: size of the newest checkpoint that the archive held then; 0 if there was none.
     """
 
@@ -103,7 +108,18 @@ class Ledger:
         self._known = low
         return low
 
-    def append(self, kind: Kind, record: str, sha256: str, who: str, time: datetime, environment: str = "") -> Entry:
+    def append(
+        self,
+        kind: Kind,
+        record: str,
+        sha256: str,
+        who: str,
+        time: datetime,
+        environment: str = "",
+        *,
+        release: str = "",
+        admit: Callable[[], None] = _admit,
+    ) -> Entry:
         """Add an entry at the end; durable on return.
 
         Args:
@@ -113,6 +129,9 @@ class Ledger:
             who: user and host.
             time: now; the entry keeps its milliseconds.
             environment: for a release: where to; the ledger gives it the next number there.
+            release: for a rollback: the release that becomes live.
+            admit: raises to refuse, for what the ledger holds. It is asked again after each attempt that came too late, so
+                nothing that it has not seen can lie between what it looked at and this entry.
 
         Raises:
             IntegrityError: the last entry, or for a release an earlier one, cannot be read; something that is no entry
@@ -123,6 +142,7 @@ class Ledger:
             seq = self.size()
             data = self._read_bytes(seq) if seq else b""
             last = decode_entry(data, self._name(seq)) if seq else None
+            admit()
             made = Entry(
                 seq=seq + 1,
                 prev=sha256_bytes(data) if last else self.beginning(),
@@ -131,7 +151,7 @@ class Ledger:
                 sha256=sha256,
                 time=time,
                 who=who,
-                release=f"{environment}-{self._next_number(environment)}" if kind is Kind.RELEASE else "",
+                release=f"{environment}-{self._next_number(environment)}" if kind is Kind.RELEASE else release,
                 checkpoint=self._newest_checkpoint(last),
             )
             entry = decode_entry(made.encode(), self._name(made.seq))  # nothing that no one can read is ever appended
@@ -204,6 +224,11 @@ def release_number(entry: Entry, environment: str) -> int:
     return int(match[2]) if match and match[1] == environment and entry.kind is Kind.RELEASE else 0
 
 
+def environment_of(entry: Entry) -> str:
+    """The environment of the release that an entry names; empty if it names none."""
+    return entry.release.rpartition("-")[0]
+
+
 def decode_entry(data: bytes, where: str) -> Entry:
     """Read an entry.
 
@@ -223,4 +248,15 @@ def decode_entry(data: bytes, where: str) -> Entry:
         raise IntegrityError(f"{where}: not a readable entry: {error}") from error
     if not is_canonical:
         raise IntegrityError(f"{where}: the entry is not in canonical form")
+    if missing := _find_missing(entry):
+        raise IntegrityError(f"{where}: not a readable entry: expected {missing} in a {entry.kind}")
     return entry
+
+
+def _find_missing(entry: Entry) -> str:
+    """What an entry of its kind must name, or must not; empty if nothing is wrong."""
+    if entry.kind is Kind.WAIVER:
+        return "no record and no release" if entry.record or entry.release else ""
+    if entry.kind is Kind.ROLLBACK and not entry.release:
+        return "the release that is live again"
+    return "" if entry.record else "a record"

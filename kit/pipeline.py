@@ -10,7 +10,7 @@ from kit.execute import Order, Workbench, execute_plan, plan_stage
 from kit.gate import Release
 from kit.graph import BUILD, RELEASE, RUN, Graph
 from kit.record import Record
-from kit.release import Probe, cut_release, plan_release, plan_run, probe_model
+from kit.release import PROBES, Probes, cut_release, plan_release, plan_run
 
 
 @dataclass(frozen=True)
@@ -22,28 +22,28 @@ class Step:
     reasons: tuple[str, ...] = ()
 
 
-def execute_stage(workbench: Workbench, order: Order, release_id: str = "", probe: Probe = probe_model) -> Step:
+def execute_stage(workbench: Workbench, order: Order, release_id: str = "", probes: Probes = PROBES) -> Step:
     """Plan and execute one stage, whichever it is.
 
     Args:
         workbench: project, archive and collaborators.
         order: what was asked for.
         release_id: for `run`: the release to execute, else the live one.
-        probe: for `release`: loads and queries the model.
+        probes: for `release`: load and query models, check data.
     """
     if order.stage == RELEASE:
-        plan = plan_release(workbench, order, probe)
+        plan = plan_release(workbench, order, probes)
         record, release = cut_release(workbench, plan)
         return Step(record, release, plan.gate.verdict.reasons if plan.gate else ())
     plan = plan_run(workbench, order, release_id) if order.stage == RUN else plan_stage(workbench, order)
     return Step(execute_plan(workbench, plan))
 
 
-def execute_all(workbench: Workbench, environment_name: str, probe: Probe = probe_model) -> Iterator[Step]:
+def execute_all(workbench: Workbench, environment_name: str, probes: Probes = PROBES) -> Iterator[Step]:
     """Execute the stages that an environment needs, in order; ends after the first that does not succeed."""
     environment = workbench.project.read_environment(environment_name)
     for stage in stages_of(environment, workbench.project.read_graph()):
-        step = execute_stage(workbench, Order(stage, environment_name), probe=probe)
+        step = execute_stage(workbench, Order(stage, environment_name), probes=probes)
         yield step
         if not step.record.succeeded:
             return
@@ -56,6 +56,8 @@ def stages_of(environment: Environment, graph: Graph) -> list[str]:
     environment that the table names, if that is another one.
     """
     names = [stage.name for stage in graph.stages]
+    if environment.release is None and environment.policy.promoted_from:
+        return [RUN]
     if environment.release is None:
         return [name for name in names if name not in (RELEASE, RUN)]
     if environment.training != environment.name:

@@ -18,8 +18,8 @@ from kit.suite import load_suite
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
 RESERVED_NAMES = (  # kit's own commands
-    "all", "audit", "checkpoint", "diff", "export", "import", "key", "lab", "open", "records", "releases", "report",
-    "reproduce", "show", "verify", "why",
+    "all", "audit", "checkpoint", "diff", "export", "history", "import", "key", "lab", "open", "promote", "records",
+    "releases", "report", "reproduce", "rollback", "serve", "show", "verify", "waive", "why",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import platform
 import re
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -51,31 +52,39 @@ def requirements_text() -> str:
     return "".join(f"{name}=={version}\n" for name, version in list_packages())
 
 
-def compare_lock(lock: Path) -> list[LockDifference]:
-    """How the installed packages differ from a lock file, for the lines whose marker holds here.
+def compare_lock(lock: Path | bytes) -> list[LockDifference]:
+    """How the installed packages differ from a lock, for the lines whose marker holds here.
 
     A package that is installed and not locked is no difference: the lock says what must be there.
-    """
-    from packaging.requirements import InvalidRequirement, Requirement
 
+    Args:
+        lock: the file, or its bytes; what is no UTF-8 in it makes an unreadable line.
+    """
     installed = dict(list_packages())
-    differences = []
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        text = line.split("#")[0].rstrip(" \\").strip()
-        if not text or text.startswith("-"):
-            continue
-        try:
-            requirement = Requirement(text.split(" --hash")[0])
-        except InvalidRequirement:
-            differences.append(LockDifference(text, "unreadable line", None))
-            continue
+    data = lock if isinstance(lock, bytes) else lock.read_bytes()
+    lines = (
+        line.split("#")[0].rstrip(" \\").strip() for line in data.decode("utf-8-sig", "backslashreplace").splitlines()
+    )
+    found = (_compare_line(line, installed) for line in lines if line and not line.startswith("-"))
+    return [difference for difference in found if difference]
+
+
+def _compare_line(line: str, installed: Mapping[str, str]) -> LockDifference | None:
+    from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion
+
+    try:
+        requirement = Requirement(line.split(" --hash")[0])
         if requirement.marker and not requirement.marker.evaluate():
-            continue
+            return None
         name = _NORMALISE.sub("-", requirement.name).lower()
-        if name not in installed or not requirement.specifier.contains(installed[name], prereleases=True):
-            locked = str(requirement.specifier).removeprefix("==") or "any version"
-            differences.append(LockDifference(name, locked, installed.get(name)))
-    return differences
+        if name in installed and requirement.specifier.contains(installed[name], prereleases=True):
+            return None
+    except (InvalidRequirement, InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
+        return LockDifference(line, "unreadable line", None)
+    locked = str(requirement.specifier).removeprefix("==") or "any version"
+    return LockDifference(name, locked, installed.get(name))
 
 
 def describe_software(lock: bytes | None) -> Software:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,26 @@ import msgspec
 
 from kit.archive.objects import hash_artifact
 from kit.check import CheckResult
+from kit.environment import Gates, decode_environment
 from kit.errors import GateRefusedError, NotFoundError, StageError, UnknownNameError, UsageError
 from kit.execute.stage import read_secret
 from kit.gate import Manifest, Verdict
+from kit.scoring import (
+    RELEASE_KEY,
+    ProgressLine,
+    Scored,
+    add_counts,
+    count_rows,
+    find_lost_rows,
+    open_released_model,
+    score_parquet,
+    write_table,
+)
 from kit.workspace import CONTEXT_VARIABLE, Context, read_context, write_fact
 
 if TYPE_CHECKING:
+    from kit.model.servable import Servable
+    from kit.scoring.layout import Derive
     from kit.scraps import Scalar
 
 EXPECTATIONS = "notebooks/expectations"
@@ -63,6 +78,14 @@ class OpenedRelease:
             raise UnknownNameError("released artifact", name, [each.name for each in self.manifest.artifacts], self.id)
         return self._folder / name
 
+    def open_model(self) -> Servable:
+        """The representation of the model that the release answers with (`[serving] representation`).
+
+        Raises:
+            IntegrityError: it does not load.
+        """
+        return open_released_model(decode_environment(self.configuration, f"release {self.id}"), self._folder)
+
     @property
     def configuration(self) -> dict[str, Any]:
         """The environment's configuration as the release froze it."""
@@ -72,8 +95,18 @@ class OpenedRelease:
 class StageSession:
     """An opened stage: its paths, and what it tells the record."""
 
-    def __init__(self, context: Context, *, recorded: bool, judge: Callable[[], Verdict] | None = None) -> None:
-        self._context, self.recorded, self._judge = context, recorded, judge
+    def __init__(
+        self,
+        context: Context,
+        *,
+        recorded: bool,
+        judge: Callable[[], Verdict] | None = None,
+        open_model: Callable[[OpenedRelease], Servable] = OpenedRelease.open_model,
+    ) -> None:
+        self._context, self.recorded, self._judge, self._open_model = context, recorded, judge, open_model
+        self._model: Servable | None = None
+        self._scored: dict[Path, Scored] = {}
+        self._is_counted = False
         self.inputs, self.outputs = Paths("input", context.inputs), Paths("output", context.outputs)
         self.root, self.scratch = Path(context.root), Path(context.scratch)
 
@@ -123,11 +156,21 @@ class StageSession:
             raise NotFoundError(f"check of {name!r}: nothing is there yet; write it to stage.outputs[{name!r}] first")
         if not suite.is_file():
             raise NotFoundError(f"check of {name!r}: there is no suite {EXPECTATIONS}/{suite.name}")
-        result = check_artifact(path, name, suite, hash_artifact(name, path))
+        result = check_artifact(path, name, suite, hash_artifact(name, path), self._find_profile())
         write_fact(Path(self._context.facts), f"check-{name}", result)
         if not result.passed:
             raise StageError(f"check of {name!r} failed: {'; '.join(result.problems)}", self._context.record)
         return result
+
+    def _find_profile(self) -> Path | None:
+        """The reference profile: the release's, else this stage's own input or output of that name; None if there is none."""
+        opened = self._context.release
+        if opened is not None:
+            environment = decode_environment(opened.manifest.configuration, f"release {opened.id}")
+            path = Path(opened.folder) / environment.gates.profile
+        else:
+            path = Path({**self._context.inputs, **self._context.outputs}.get(Gates().profile, ""))
+        return path if path.is_file() else None
 
     def secret(self, name: str) -> str:
         """A secret's value, from the environment's reference; never written anywhere by kit.
@@ -191,6 +234,80 @@ class StageSession:
         if opened is None:
             raise UsageError(f"stage {self._context.stage!r} runs no release; only the stage 'run' does")
         return OpenedRelease(opened.id, opened.manifest, Path(opened.folder))
+
+    def score(
+        self,
+        source: Path | str,
+        target: str,
+        *,
+        keep: Sequence[str] = (),
+        require: Sequence[str] = (),
+        outputs: Sequence[str] | None = None,
+        derive: Derive | None = None,
+        constants: Mapping[str, Any] | None = None,
+        rejects: str | None = None,
+        allow_empty: bool = False,
+    ) -> Scored:
+        """Score a Parquet file with the model of the release that runs, streamed in bounded memory; see `score_parquet`.
+
+        Records `rows_in`, `rows_out`, `rows_rejected` and `rejected_<reason>`, over all files that were scored. A notebook
+        that rejects rows itself says the numbers of the whole batch afterwards, with `count_rows`.
+
+        Args:
+            source: a declared input's name, or the path of a Parquet file or folder.
+            target: a declared output's name.
+            keep: columns of the source that the target has beside the answers.
+            require: columns that must have a value.
+            outputs: those of the model's outputs that are wanted; None for all.
+            derive: from the answers, arrays by name, to further columns by name.
+            constants: further columns with one value.
+            rejects: a declared output's name, for the position and reason of each rejected row.
+            allow_empty: score a source that has no rows.
+
+        Raises:
+            UsageError: this is no run stage, a column does not fit the model, or `count_rows` was called before.
+            IntegrityError: the model does not load or does not answer as its signature says, or the source is not readable.
+        """
+        if self._is_counted and self.recorded:
+            raise UsageError("score all files before stage.count_rows(…): what it says holds for the whole batch")
+        self._model = self._model or self._open_model(self.release)
+        path = self.outputs[target]
+        self._scored[path] = score_parquet(
+            self._model, source if isinstance(source, Path) else self.inputs[source], path, release=self.release.id,
+            keep=keep, require=require, outputs=outputs, derive=derive, constants=constants,
+            rejects=self.outputs[rejects] if rejects else None, allow_empty=allow_empty, progress=ProgressLine(sys.stderr),
+        )  # fmt: skip
+        for name, value in add_counts(self._scored.values()).metrics.items():
+            self.metric(name, value)
+        return self._scored[path]
+
+    def count_rows(self, *, rows_in: int, rows_out: int, rows_rejected: int | Mapping[str, int]) -> None:
+        """Record what became of all rows of the batch; what `score` recorded before is replaced.
+
+        Args:
+            rows_in: rows of the batch as it came.
+            rows_out: rows with an answer.
+            rows_rejected: the others; by reason, these become metrics `rejected_<reason>`.
+
+        Raises:
+            StageError: rows in are not rows out and rows rejected.
+        """
+        metrics = count_rows(rows_in, rows_out, rows_rejected).metrics
+        problem = find_lost_rows(metrics)
+        if problem:
+            raise StageError(problem, self._context.record)
+        self._is_counted = True
+        for name, value in metrics.items():
+            self.metric(name, value)
+
+    def write_table(self, table: Any, name: str) -> None:
+        """Write a pandas or Arrow table as the Parquet output of that name; in a run, with the release's id in its footer.
+
+        Raises:
+            UnknownNameError: the output is not declared.
+        """
+        release = self._context.release
+        write_table(table, self.outputs[name], {RELEASE_KEY: release.id} if release else {})
 
 
 def open_stage(*, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> StageSession:

@@ -1,7 +1,8 @@
-"""What is signed: in-toto statements about an execution, a gate's verdict, a comparison.
+"""What is signed: in-toto statements about an execution, a gate's verdict, a comparison, a person's decision.
 
 An execution is stated as SLSA Provenance v1 with a build type of our own, documented in docs/formats.md; a verdict as an
-in-toto test result. Subjects are named by digest; a statement says nothing that its record does not hold.
+in-toto test result; a decision under predicate types of our own. Subjects are named by digest; a statement of an
+execution says nothing that its record does not hold.
 
 Source: in-toto Attestation Framework v1 (Statement, ResourceDescriptor), predicates provenance/v1 and test-result/v0.1.
 """
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 
 from kit.artifact import Artifact, media_type_of
+from kit.decision import Rollback, Waiver
+from kit.errors import IntegrityError
 from kit.files import format_time
 from kit.gate import Finding, Verdict
 from kit.record import Record
@@ -23,10 +27,13 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 BUILD_TYPE = "urn:kit-ml:stage:v1"
+ROLLBACK = "urn:kit-ml:rollback:v1"
+WAIVER = "urn:kit-ml:waiver:v1"
 OUTPUTS = "outputs/"
 _ORIGIN = ("predicate", "buildDefinition", "internalParameters", "archive")
 
 Statement = dict[str, Any]
+_Decision = TypeVar("_Decision", Rollback, Waiver)
 
 
 def describe_execution(record: Record, files: Mapping[str, str], origin: str) -> Statement:
@@ -47,6 +54,9 @@ def describe_execution(record: Record, files: Mapping[str, str], origin: str) ->
             "parameters": {each.name: each.value for each in record.parameters},
             "release": record.release,
             "reproduces": record.reproduces,
+            **(
+                {"drift": list(record.drift)} if record.drift else {}
+            ),  # it came later: older statements keep their bytes
         },
         "internalParameters": {
             "archive": origin,
@@ -83,14 +93,70 @@ def describe_verdict(verdict: Verdict, record_id: str, manifest_sha256: str | No
         for finding in Finding
     }
     configuration = describe_resource(f"environments/{verdict.environment}.toml", verdict.configuration_sha256)
+    waivers = msgspec.to_builtins(verdict.waivers, builtin_types=(datetime,))
+    details = {"record": record_id, "evidence": msgspec.to_builtins(verdict.evidence)}
     return describe_tests(
         subjects,
         passed=names[Finding.HOLDS],
-        warned=names[Finding.NOTED],
+        warned=[*names[Finding.WAIVED], *names[Finding.NOTED]],
         failed=names[Finding.REFUSES] if verdict.passed else names[Finding.REFUSES] or list(verdict.reasons),
         configuration=[configuration],
-        details={"record": record_id, "evidence": msgspec.to_builtins(verdict.evidence)},
+        details=details | ({"waivers": waivers} if waivers else {}),
     )
+
+
+def describe_rollback(rollback: Rollback, manifest_sha256: str, origin: str) -> Statement:
+    """A rollback, about the release that becomes live.
+
+    Args:
+        rollback: the decision.
+        manifest_sha256: digest of release.json of that release.
+        origin: names the archive that it was decided for.
+    """
+    return _describe_decision(ROLLBACK, rollback, describe_resource("release.json", manifest_sha256), origin)
+
+
+def describe_waiver(waiver: Waiver, configuration_sha256: str, origin: str) -> Statement:
+    """A waiver, about the configuration in view of which it was given; it holds also under a later one.
+
+    Args:
+        waiver: the decision.
+        configuration_sha256: of the environment, as its gate would have judged then.
+        origin: names the archive that it was decided for.
+    """
+    subject = describe_resource(f"environments/{waiver.environment}.toml", configuration_sha256)
+    return _describe_decision(WAIVER, waiver, subject, origin)
+
+
+def _describe_decision(predicate_type: str, decision: Rollback | Waiver, subject: Statement, origin: str) -> Statement:
+    plain = msgspec.to_builtins(decision, builtin_types=(datetime,))
+    return _statement([subject], predicate_type, {"archive": origin, "decision": plain})
+
+
+def read_rollback(statement: Mapping[str, Any], where: str) -> tuple[Rollback, str]:
+    """The rollback that a statement is about, and the archive that it was decided for.
+
+    Raises:
+        IntegrityError: it is about something else.
+    """
+    return _read_decision(statement, ROLLBACK, Rollback, where)
+
+
+def read_waiver(statement: Mapping[str, Any], where: str) -> tuple[Waiver, str]:
+    """The waiver that a statement is about, and the archive that it was decided for; see `read_rollback`."""
+    return _read_decision(statement, WAIVER, Waiver, where)
+
+
+def _read_decision(
+    statement: Mapping[str, Any], predicate_type: str, decision: type[_Decision], where: str
+) -> tuple[_Decision, str]:
+    found, origin = statement.get("predicateType"), look_up(statement, "predicate", "archive")
+    if found != predicate_type or not isinstance(origin, str):
+        raise IntegrityError(f"{where}: expected a statement {predicate_type} for an archive, found {found}")
+    try:
+        return msgspec.convert(look_up(statement, "predicate", "decision"), decision), origin
+    except msgspec.ValidationError as error:
+        raise IntegrityError(f"{where}: not a readable {decision.__name__.lower()}: {error}") from error
 
 
 def describe_tests(

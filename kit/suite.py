@@ -1,7 +1,8 @@
 """Expectation suites: the JSON files beside the notebooks, parsed strictly, because a typo must not open a gate.
 
 Great Expectations passes an empty suite and drops an expectation whose type it does not know. It is not imported here:
-its own types are read from its sources, so that looking at a suite costs nothing.
+its own types are read from its sources, so that looking at a suite costs nothing. Two types are kit's own: how far a
+column may have moved from the reference profile that training wrote.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -23,20 +25,29 @@ from kit.files import sha256_bytes
 
 ROW_COUNTS = ("expect_table_row_count_to_be_between", "expect_table_row_count_to_equal")
 
+PSI, KL_DIVERGENCE = "expect_column_psi_to_be_at_most", "expect_column_kl_divergence_to_be_at_most"
+DRIFT_TYPES = (PSI, KL_DIVERGENCE)
+
 # Great Expectations 1.24.1 imports it and never registers it: evaluating it always fails.
 _NEVER_REGISTERED = {"expect_multicolumn_values_to_be_unique"}
 
 _SUITE_KEYS = ("name", "expectations", "meta")
 _EXPECTATION_KEYS = ("type", "kwargs", "severity", "meta")
+_DRIFT_ARGUMENTS = ("column", "max_value", "profile_column")
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """One expectation of a suite file: Great Expectations' type and arguments, what failing means, and why it is there."""
+    """One expectation of a suite file: its type and arguments, what failing means, and why it is there."""
 
     type: str
     arguments: dict[str, Any]
     severity: Severity
     why: str
+
+    @property
+    def needs_profile(self) -> bool:
+        """True if it is kit's own and compares with a reference profile; the others are Great Expectations'."""
+        return self.type in DRIFT_TYPES
 
 
 class Suite(msgspec.Struct, frozen=True):
@@ -45,6 +56,11 @@ class Suite(msgspec.Struct, frozen=True):
     name: str
     sha256: str
     expectations: tuple[Expectation, ...]
+
+    @property
+    def needs_profile(self) -> bool:
+        """True if one of its expectations compares with a reference profile."""
+        return any(expectation.needs_profile for expectation in self.expectations)
 
 
 def suite_path_of(artifact: str, notebooks: Path) -> Path:
@@ -97,8 +113,9 @@ def known_types() -> tuple[str, ...]:
 def _parse_expectation(item: Any, where: str) -> Expectation:
     _require_keys(item, _EXPECTATION_KEYS, ("type", "kwargs"), where)
     kind, arguments, meta = item["type"], item["kwargs"], item.get("meta")
-    if kind not in known_types():
-        near = difflib.get_close_matches(str(kind), known_types(), n=1)
+    known = (*known_types(), *DRIFT_TYPES)
+    if kind not in known:
+        near = difflib.get_close_matches(str(kind), known, n=1)
         raise SuiteError(
             f"{where}: type {kind!r}{suggest(str(kind), near)}  (Great Expectations would drop it silently)"
         )
@@ -110,8 +127,21 @@ def _parse_expectation(item: Any, where: str) -> Expectation:
     severity = item.get("severity", Severity.CRITICAL.value)
     if severity not in tuple(Severity):
         raise SuiteError(f"{where}: severity {severity!r}{suggest(str(severity), [known.value for known in Severity])}")
-    _require_it_can_fail(kind, arguments, where)
+    if kind in DRIFT_TYPES:
+        _require_drift_arguments(arguments, where)
+    else:
+        _require_it_can_fail(kind, arguments, where)
     return Expectation(kind, arguments, Severity(severity), meta["why"].strip())
+
+
+def _require_drift_arguments(arguments: Mapping[str, Any], where: str) -> None:
+    _require_keys(arguments, _DRIFT_ARGUMENTS, ("column", "max_value"), where)
+    for key in ("column", "profile_column"):
+        if not isinstance(arguments.get(key, "-"), str) or arguments.get(key) == "":
+            raise SuiteError(f"{where}: {key!r} must be a column's name, found {arguments[key]!r}")
+    limit = arguments["max_value"]
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < math.inf:
+        raise SuiteError(f"{where}: 'max_value' must be a finite number above 0, found {limit!r}")
 
 
 def _require_it_can_fail(kind: str, arguments: Mapping[str, Any], where: str) -> None:

@@ -46,6 +46,16 @@ def build_encoder(train: pd.DataFrame, text: Sequence[str], numbers: Sequence[st
     return keras.Model(inputs, keras.layers.Concatenate(name="encoded")(parts), name="encoder")
 
 
+def describe_encoding(encoder: Any, text: Sequence[str], numbers: Sequence[str]) -> list[Any]:
+    """What `build_encoder` made, as the parts of encoding.json, read from its layers."""
+    from kit.model import flag_missing, one_hot, standardise
+
+    normal = encoder.get_layer("normalisation")
+    parts: list[Any] = [one_hot(name, encoder.get_layer(f"{name}_code").get_vocabulary()[1:]) for name in text]
+    parts.append(standardise(numbers, normal.mean, normal.variance, clip=CLIP_DEVIATIONS))
+    return [*parts, flag_missing(numbers)]
+
+
 def encode(encoder: Any, records: Arrays, batch_rows: int = 32_768) -> np.ndarray:
     """The encoder over all records, in large batches: (n, n_encoded) float32."""
     import tensorflow as tf

@@ -7,13 +7,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from probes import GOOD
+
 from kit.archive import Archive, open_archive
 from kit.crate import export_crate
 from kit.execute import Workbench
 from kit.gate import Release
 from kit.pipeline import execute_all
 from kit.record import Record
-from kit.release import ProbeOutcome
 from kit.reproduce.stage import reproduce_record
 from kit.signing import SigningKey
 from kit.testing import FakeEngine, example_stages, make_notebook, make_project, make_workbench, write_outputs
@@ -65,7 +66,7 @@ def make_history(
     }
     project = make_project(folder, stages, {"dev": ENVIRONMENT}, {"data/raw.csv": data})
     workbench = make_workbench(project, FakeEngine(train=train), key=key)
-    for _ in execute_all(workbench, "dev", lambda model, golden: ProbeOutcome(True, "loaded")):
+    for _ in execute_all(workbench, "dev", GOOD):
         pass
     return workbench
 
@@ -80,7 +81,7 @@ def find(archive: Archive, stage: str) -> Record:
 def do_again(workbench: Workbench, stage: str) -> Record:
     """Do the record of a stage again; gives the record that did it."""
     record = find(workbench.archive, stage)
-    done = reproduce_record(workbench, record, probe=lambda model, golden: ProbeOutcome(True, "loaded"))
+    done = reproduce_record(workbench, record, probes=GOOD)
     return workbench.archive.read_record(done.again)
 
 

@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from probes import EVALUATION, GOOD
 
 from kit.engine.values import Outcome
 from kit.execute import Workbench
 from kit.pipeline import execute_all
 from kit.provenance import requirements_text
 from kit.record import Record, Status, new_record_id
-from kit.release import ProbeOutcome
 from kit.reproduce import Report, Reproduction, reproduce
 from kit.signing import SigningKey
 from kit.testing import DATA, FakeEngine, fake_outcome, make_project, make_workbench, write_outputs
 from kit.workspace import Context
 
-DEV = f'{DATA}[settings]\nregion = "north"\n[release]\nfrom = "dev"\n[gates]\nmetrics.auc = {{ min = 0.5, max_drop = 0.1 }}\n'
+DEV = f'{DATA}[settings]\nregion = "north"\n[release]\nfrom = "dev"\n[gates]\nmetrics.auc = {{ min = 0.5 }}\n'
+COMPARED = (
+    DEV.replace("min = 0.5", "min = 0.5, max_drop = 0.1") + EVALUATION
+)  # trainings must then write a model's text
 PYPROJECT = '[tool.kit]\nname = "example"\nexclude = ["data/*"]\n'
 
 
@@ -56,11 +59,6 @@ def print_text(text: str) -> Any:
     return act
 
 
-def answer_probe(_model: Path, _golden: Path) -> ProbeOutcome:
-    """A model that loads and answers."""
-    return ProbeOutcome(True, "golden predictions reproduced")
-
-
 class Executed:
     """A project all of whose stages were executed once.
 
@@ -68,12 +66,15 @@ class Executed:
         folder: of the project.
         compare: the content of `[tool.kit.compare]`.
         key: that the archive is signed with.
+        environment: its file.
         acts: of the fake engine.
     """
 
-    def __init__(self, folder: Path, compare: str = "", key: SigningKey | None = None, **acts: Any) -> None:
+    def __init__(
+        self, folder: Path, compare: str = "", key: SigningKey | None = None, environment: str = DEV, **acts: Any
+    ) -> None:
         files = {"pyproject.toml": f"{PYPROJECT}[tool.kit.compare]\n{compare}\n"}
-        self.project = make_project(folder, environments={"dev": DEV}, files=files)
+        self.project = make_project(folder, environments={"dev": environment}, files=files)
         self.engine = FakeEngine(**{"train": train(), **acts})
         self.bench: Workbench = make_workbench(self.project, self.engine, key=key)
         self.records: dict[str, Record] = {}
@@ -81,14 +82,14 @@ class Executed:
 
     def execute(self) -> None:
         """Execute all stages."""
-        for step in execute_all(self.bench, "dev", probe=answer_probe):
+        for step in execute_all(self.bench, "dev", probes=GOOD):
             assert step.record.succeeded, step.record.failure
             self.records[step.record.stage] = step.record
 
     def again(self, subject: str, **options: Any) -> Report:
         """Do a stage's record, or a release, again."""
         name = self.records[subject].id if subject in self.records else subject
-        return reproduce(self.bench, name, **{"probe": answer_probe, **options})
+        return reproduce(self.bench, name, **{"probes": GOOD, **options})
 
     def again_one(self, stage: str, **options: Any) -> Reproduction:
         """Do a stage's record again."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from commands import Kit
+from probes import GOOD
 
 from kit.artifact import Artifact
 from kit.files import sha256_bytes
@@ -192,7 +193,7 @@ def test_killed_execution_reads_lost_and_shows_what_it_had_put_out(kit: Kit) -> 
 
 def test_releases_say_which_is_live(kit: Kit) -> None:
     from kit.execute import Order, execute_plan, plan_stage
-    from kit.release import ProbeOutcome, cut_release, plan_release
+    from kit.release import cut_release, plan_release
 
     (kit.project.environments / "staging.toml").write_text(DATA + '[release]\nfrom = "dev"\n')
     engine = FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.7})
@@ -201,7 +202,7 @@ def test_releases_say_which_is_live(kit: Kit) -> None:
         execute_plan(workbench, plan_stage(workbench, Order(stage, "dev")))
     order = Order("release", "staging")
     for _ in range(2):
-        cut_release(workbench, plan_release(workbench, order, lambda model, golden: ProbeOutcome(True, "fine")))
+        cut_release(workbench, plan_release(workbench, order, GOOD))
     called = kit("releases")
     assert [line.split()[:2] for line in called.out.splitlines()[2:]][1] == ["staging-2", "live"]
     assert [each["id"] for each in kit("releases", "--env", "staging", "--json").json] == ["staging-1", "staging-2"]

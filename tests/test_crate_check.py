@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from crates import MODEL, TABLE, do_again, export, find, make_entry, make_history, read_zip, sha256, write_zip, zip_of
+from probes import GOOD
 
 from kit.crate.contents import list_lineage
 from kit.execute import Order, Workbench
 from kit.pipeline import execute_stage
-from kit.release import ProbeOutcome
 from kit.signing import SigningKey
 from kit.testing import make_key
 
@@ -107,7 +107,7 @@ def test_mixed_export_names_the_record_that_is_not_signed(key: SigningKey, tmp_p
     workbench.archive.key = None
     unsigned = execute_stage(workbench, Order("train", "dev")).record
     workbench.archive.key = key
-    execute_stage(workbench, Order("release", "dev"), probe=lambda model, golden: ProbeOutcome(True, "loaded"))
+    execute_stage(workbench, Order("release", "dev"), probes=GOOD)
     release = workbench.archive.list_releases()[-1]
     assert unsigned.id in {record.id for record in list_lineage(workbench.archive, release)}
     step, said = audit(tmp_path, export(workbench, release.id, tmp_path / "a.zip"), key)

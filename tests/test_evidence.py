@@ -11,10 +11,11 @@ from kit.artifact import Artifact
 from kit.bundle import Bundle, make_bundle
 from kit.check import CheckResult, ExpectationResult, Severity
 from kit.check import Finding as CheckFinding
-from kit.environment import Environment, Gates, MetricLimits, Policy
+from kit.environment import Environment, EvaluationSource, Gates, MetricLimits, Policy
 from kit.gate import Finding, Manifest, Verdict
+from kit.model.evaluate import Evaluation, Measured, Scored
 from kit.record import Code, Record, Status
-from kit.release.evidence import ProbeOutcome, judge_candidate
+from kit.release import ProbeOutcome, Probes, judge_candidate
 from kit.testing import make_check, make_project, make_record, read_from, seal_record, seal_release
 
 SUITE = "suite"  # make_check's suite; the gate compares its digest and never parses it
@@ -42,6 +43,18 @@ class Case:
             policy=Policy(code="build"),
         )
         self.table = self.put("table.csv", b"x\n1\n")
+        self.evaluation = Evaluation("not expected")
+
+    def find(self, candidate: float, live: float) -> None:
+        """Let the gate score both models again, with these AUCs."""
+        source = EvaluationSource("table.csv", "x", "p")
+        gates = msgspec.structs.replace(self.environment.gates, evaluation=source)
+        self.environment = msgspec.structs.replace(self.environment, gates=gates)
+        sides = (Scored("", Measured(9, {"auc": auc})) for auc in (candidate, live))
+        self.evaluation = Evaluation("", 9, {}, *sides)
+
+    def bind(self, name: str) -> Artifact:
+        raise AssertionError(f"{name} has a suite and is bound")
 
     def put(self, name: str, data: bytes) -> Artifact:
         return Artifact(name, self.archive.objects.put_bytes(data), len(data), "text/csv")
@@ -72,7 +85,8 @@ class Case:
         facts = {"inputs": (read_from(prepared, self.table),), "outputs": self.model(), "metrics": {"auc": 0.7}}
         self.trained = self.seal("train", **{**facts, **(train or {})})
         self.spoil()
-        return judge_candidate(self.archive, self.environment, self.trained, self.bundle, probe)
+        probes = Probes(probe, evaluate=lambda order: self.evaluation)
+        return judge_candidate(self.archive, self.environment, self.trained, self.bundle, self.bind, probes)
 
     def spoil(self) -> None:
         """What happens between training and gate; nothing."""
@@ -99,7 +113,7 @@ def refusal(verdict: Verdict) -> str:
 def test_good_candidate_is_admitted_with_evidence_of_every_kind(case: Case) -> None:
     verdict = case.judge()
     assert verdict.reasons == ()
-    assert {each.kind for each in verdict.evidence} == {"code", "record", "check", "metric", "model"}
+    assert {each.kind for each in verdict.evidence} == {"code", "record", "check", "metric", "drop", "model"}
     noted = [each.detail for each in verdict.evidence if each.finding is Finding.NOTED]
     assert noted == ["no live release to compare with"]
     assert verdict.subjects["bundle.zip"] == case.code.bundle_sha256
@@ -196,7 +210,7 @@ def live(case: Case, auc: float) -> None:
         bundle_sha256=case.code.bundle_sha256,
         commit=None,
         training_record="r",
-        artifacts=(),
+        artifacts=case.model(),
         lock_sha256=None,
         configuration=case.environment.configuration,
         configuration_sha256=case.environment.sha256,
@@ -207,15 +221,36 @@ def live(case: Case, auc: float) -> None:
     seal_release(case.archive, manifest)
 
 
-def test_metric_that_dropped_below_the_live_release_refuses(case: Case) -> None:
-    live(case, 0.72)
-    assert "dropped too far: 0.7, staging-1 has 0.72" in refusal(case.judge())
+def test_metric_that_dropped_below_the_live_release_on_the_same_rows_refuses(case: Case) -> None:
+    live(case, 0.5)  # as it was recorded, which does not count
+    case.find(0.7, 0.72)
+    outputs = (*case.model(), case.table)
+    assert "dropped too far: 0.7, staging-1 has 0.72, may drop by 0.01" in refusal(
+        case.judge(train={"outputs": outputs})
+    )
+    case.find(0.7, 0.705)
+    assert case.judge(train={"outputs": outputs}).passed
+
+
+def test_live_release_that_cannot_be_scored_on_the_same_rows_refuses(case: Case) -> None:
+    live(case, 0.7)
+    assert refusal(case.judge()).startswith(
+        "drop auc: cannot be compared with staging-1 on the same data: give [gates.eval"
+    )
+
+
+def test_metric_that_the_gate_does_not_find_again_refuses(case: Case) -> None:
+    case.find(0.65, 0.65)
+    reason = refusal(case.judge(train={"outputs": (*case.model(), case.table)}))
+    assert reason.startswith("metric auc measured again: the record says 0.7, the gate finds 0.65")
 
 
 def test_unreadable_live_release_refuses(case: Case) -> None:
     live(case, 0.7)
     case.archive.objects.path(case.archive.list_releases()[0].manifest_sha256).unlink()
-    assert "metric live release: cannot be read" in refusal(case.judge())
+    release, drop = case.judge().reasons
+    assert release.startswith("metric live release: cannot be read")
+    assert drop.startswith("drop auc: cannot be compared with the live release")
 
 
 def test_model_that_does_not_load_refuses(case: Case) -> None:

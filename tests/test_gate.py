@@ -8,7 +8,7 @@ import pytest
 
 from kit.environment import MetricLimits
 from kit.errors import IntegrityError
-from kit.gate import Evidence, Finding, Manifest, Verdict, decode_manifest, judge_metric
+from kit.gate import Evidence, Finding, Manifest, Verdict, decode_manifest, judge_bounds, judge_drop
 from kit.testing import make_manifest
 
 HOLDS = Evidence("metric", "auc", Finding.HOLDS, "fine")
@@ -39,31 +39,40 @@ def manifest() -> Manifest:
     ],
 )
 def test_metric_is_refused(value: Any, limits: MetricLimits, sentence: str) -> None:
-    found = judge_metric("auc", value, limits, None, "")
+    found = judge_bounds("auc", value, limits)
     assert [each.finding for each in found] == [Finding.REFUSES]
     assert sentence in found[0].detail
 
 
 @pytest.mark.parametrize("value", [0.5, 0.8, 0.65])
 def test_metric_within_both_bounds_holds(value: float) -> None:
-    found = judge_metric("auc", value, MetricLimits(min=0.5, max=0.8), None, "")
+    found = judge_bounds("auc", value, MetricLimits(min=0.5, max=0.8))
     assert [each.finding for each in found] == [Finding.HOLDS] * 2
 
 
 @pytest.mark.parametrize(
-    ("live", "live_id", "finding", "sentence"),
+    ("name", "live", "finding", "detail"),
     [
-        (None, "", Finding.NOTED, "no live release to compare with"),
-        (0.71, "dev-3", Finding.HOLDS, "0.7, dev-3 has 0.71"),
-        (0.72, "dev-3", Finding.REFUSES, "dropped too far: 0.7, dev-3 has 0.72, may drop by 0.015"),
-        (None, "dev-3", Finding.REFUSES, "dev-3 has no such number"),
-        ("NaN", "dev-3", Finding.REFUSES, "dev-3 has no such number"),
+        ("auc", 0.71, Finding.HOLDS, "0.7, dev-3 has 0.71, may drop by 0.015"),
+        ("auc", 0.72, Finding.REFUSES, "dropped too far: 0.7, dev-3 has 0.72, may drop by 0.015"),
+        ("auc", 0.1, Finding.HOLDS, "0.7, dev-3 has 0.1, may drop by 0.015"),
+        ("gini", 0.72, Finding.REFUSES, "dropped too far: 0.7, dev-3 has 0.72, may drop by 0.015"),
+        ("brier", 0.69, Finding.HOLDS, "0.7, dev-3 has 0.69, may rise by 0.015"),
+        ("brier", 0.68, Finding.REFUSES, "rose too far: 0.7, dev-3 has 0.68, may rise by 0.015"),
+        ("brier", 0.99, Finding.HOLDS, "0.7, dev-3 has 0.99, may rise by 0.015"),
     ],
 )
-def test_metric_is_held_against_what_is_live(live: Any, live_id: str, finding: Finding, sentence: str) -> None:
-    (found,) = judge_metric("auc", 0.7, MetricLimits(max_drop=0.015), live, live_id)
-    assert found.finding is finding
-    assert sentence in found.detail
+def test_metric_is_held_against_what_is_live(name: str, live: float, finding: Finding, detail: str) -> None:
+    assert judge_drop(name, 0.7, 0.015, live, "dev-3") == Evidence("drop", name, finding, detail)
+
+
+@pytest.mark.parametrize(("name", "live"), [("auc", 0.71), ("rmse", 0.69)])
+def test_metric_that_is_worse_by_exactly_what_is_allowed_holds(name: str, live: float) -> None:
+    assert judge_drop(name, 0.7, 0.01, live, "dev-3").finding is Finding.HOLDS
+
+
+def test_metric_with_a_limit_on_its_drop_alone_has_no_bounds() -> None:
+    assert judge_bounds("auc", 0.7, MetricLimits(max_drop=0.01)) == []
 
 
 def test_verdict_passes_only_if_something_holds_and_nothing_refuses() -> None:

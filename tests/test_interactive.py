@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from probes import GOOD
 
 from kit.bundle import make_bundle
 from kit.errors import NotFoundError, UsageError
 from kit.execute import Order, execute_plan, plan_stage
 from kit.project import Project
-from kit.release import ProbeOutcome, cut_release, plan_release
+from kit.release import cut_release, plan_release
 from kit.session import open_stage
 from kit.testing import DATA, make_project, make_workbench
 from kit.workspace import CONTEXT_VARIABLE
@@ -66,7 +67,7 @@ def test_run_opens_the_live_release(project: Project) -> None:
     workbench = make_workbench(project)
     for name in ("build", "prepare", "train"):
         execute_plan(workbench, plan_stage(workbench, Order(name, "dev")))
-    plan = plan_release(workbench, Order("release", "dev"), lambda model, golden: ProbeOutcome(True, "fine"))
+    plan = plan_release(workbench, Order("release", "dev"), GOOD)
     cut_release(workbench, plan)
     before = archived(project)
     for _ in range(2):

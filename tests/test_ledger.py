@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from kit.errors import IntegrityError, NewerFormatError
 from kit.files import canonical_json, sha256_bytes
-from kit.ledger import Entry, Kind, Ledger, decode_entry, release_number
+from kit.ledger import Entry, Kind, Ledger, decode_entry, environment_of, release_number
 from kit.merkle import Frontier, hash_leaf, tree_root
 
 TIME = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -39,17 +39,30 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\."), min_size=1, max_size=20)
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))
-entries = st.builds(
-    Entry,
-    seq=st.integers(1, 10**12),
-    prev=st.just("") | digests,
-    kind=st.sampled_from(Kind),
-    record=names,
-    sha256=digests,
-    time=moments.map(lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000)),
-    who=texts,
-    release=st.just("") | st.builds("{}-{}".format, names, st.integers(1, 999_999_999)),
-    checkpoint=st.integers(0, 10**12),
+releases = st.builds("{}-{}".format, names, st.integers(1, 999_999_999))
+
+no_or_any_release = st.just("") | releases
+
+
+def entries_of(kinds, record=names, release=no_or_any_release):
+    return st.builds(
+        Entry,
+        seq=st.integers(1, 10**12),
+        prev=st.just("") | digests,
+        kind=st.sampled_from(kinds),
+        record=record,
+        sha256=digests,
+        time=moments.map(lambda time: time.replace(microsecond=time.microsecond // 1000 * 1000)),
+        who=texts,
+        release=release,
+        checkpoint=st.integers(0, 10**12),
+    )
+
+
+entries = (
+    entries_of([kind for kind in Kind if kind not in (Kind.ROLLBACK, Kind.WAIVER)])
+    | entries_of([Kind.ROLLBACK], release=releases)
+    | entries_of([Kind.WAIVER], st.just(""), st.just(""))
 )
 
 
@@ -301,6 +314,45 @@ def test_two_releases_at_once_get_two_numbers(tmp_path):
     assert ours.release == "dev-2"
 
 
+class RefusedError(Exception):
+    pass
+
+
+def test_append_is_admitted_again_after_each_attempt_that_came_too_late(tmp_path):
+    other, sizes = Ledger(tmp_path), []
+    slow = SlowLedger(tmp_path, *[lambda: append(other)] * 2)
+    append(slow, admit=lambda: sizes.append(Ledger(tmp_path).size()))
+    assert sizes == [1, 2, 2]
+    assert len(read_chain(tmp_path)) == 3
+
+
+def test_what_is_refused_in_the_second_attempt_is_never_appended(tmp_path):
+    def admit():
+        if any(entry.kind is Kind.RELEASE for entry in Ledger(tmp_path).read_entries()):
+            raise RefusedError
+
+    other = Ledger(tmp_path)
+    append(other)
+    slow = SlowLedger(tmp_path, lambda: append(other, kind=Kind.RELEASE, environment="dev"))
+    with pytest.raises(RefusedError):
+        append(slow, kind=Kind.RELEASE, environment="dev", admit=admit)
+    assert [entry.release for entry in read_chain(tmp_path)] == ["", "dev-1"]
+
+
+def test_rollback_names_the_release_that_is_live_again_and_takes_no_number(tmp_path):
+    ledger = Ledger(tmp_path)
+    for kind, more in ((Kind.RELEASE, {"environment": "a-b"}), (Kind.ROLLBACK, {"release": "a-b-1"})) * 2:
+        append(ledger, kind=kind, **more)
+    found = read_chain(tmp_path)
+    assert [entry.release for entry in found] == ["a-b-1", "a-b-1", "a-b-2", "a-b-1"]
+    assert {environment_of(entry) for entry in found} == {"a-b"}
+
+
+def test_waiver_is_about_no_record(tmp_path):
+    entry = append(Ledger(tmp_path), "", Kind.WAIVER)
+    assert (entry.record, entry.release, environment_of(entry)) == ("", "", "")
+
+
 def test_each_environment_counts_its_own_releases(tmp_path):
     ledger = Ledger(tmp_path)
     for environment in ("dev", "dev-2", "größe ü", "dev", "dev-2", "dev"):
@@ -350,6 +402,10 @@ def test_many_threads_append_to_one_chain(tmp_path):
         ({"record": "a/b"}, "record"),
         ({"sha256": "abc"}, "sha256"),
         ({"kind": Kind.RELEASE, "environment": ""}, "release"),
+        ({"kind": Kind.ROLLBACK}, "the release that is live again"),
+        ({"kind": Kind.ROLLBACK, "release": "dev-1", "record": ""}, "a record"),
+        ({"kind": Kind.WAIVER}, "no record"),
+        ({"kind": Kind.WAIVER, "record": "", "release": "dev-1"}, "no release"),
     ],
 )
 def test_what_nobody_could_read_is_never_appended(tmp_path, changes, reason):

@@ -3,25 +3,21 @@
 from pathlib import Path
 
 import pytest
+from probes import GOOD
 
 from kit.environment import Environment, ReleasePolicy
 from kit.execute import Order
 from kit.pipeline import execute_all, execute_stage, stages_of
 from kit.record import Status
-from kit.release import ProbeOutcome
 from kit.testing import DATA, FakeEngine, commit_all, make_project, make_workbench, write_outputs
 
 RELEASING = DATA + '[gates]\nmetrics.auc = { min = 0.6 }\n[release]\nfrom = "dev"\n'
 
 
-def good_probe(model: Path, golden: Path) -> ProbeOutcome:
-    return ProbeOutcome(True, "fine")
-
-
 def test_all_stages_end_with_a_release_and_a_run(tmp_path: Path) -> None:
     engine = FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.7})
     workbench = make_workbench(make_project(tmp_path, environments={"dev": RELEASING}), engine)
-    steps = list(execute_all(workbench, "dev", good_probe))
+    steps = list(execute_all(workbench, "dev", GOOD))
     assert [step.record.stage for step in steps] == ["build", "prepare", "train", "release", "run"]
     assert {step.record.status for step in steps} == {Status.SUCCEEDED}
     assert [step.release.id for step in steps if step.release] == ["dev-1"]
@@ -31,7 +27,7 @@ def test_all_stages_end_with_a_release_and_a_run(tmp_path: Path) -> None:
 def test_refusal_ends_it_with_the_reasons(tmp_path: Path) -> None:
     engine = FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.1})
     workbench = make_workbench(make_project(tmp_path, environments={"dev": RELEASING}), engine)
-    *_, last = execute_all(workbench, "dev", good_probe)
+    *_, last = execute_all(workbench, "dev", GOOD)
     assert (last.record.stage, last.record.status, last.release) == ("release", Status.FAILED, None)
     assert last.reasons == ("metric auc: below the limit: 0.1, at least 0.6",)
 
@@ -69,7 +65,7 @@ def test_ci_builds_train_trains_staging_releases_and_runs_one_commit(tmp_path: P
     build = execute_stage(workbench, Order("build", "ci")).record
     for stage in ("prepare", "train"):
         assert execute_stage(workbench, Order(stage, "train")).record.code.build == build.id
-    released, ran = execute_all(workbench, "staging", good_probe)
+    released, ran = execute_all(workbench, "staging", GOOD)
     assert released.reasons == ()
     assert released.release is not None
     manifest = workbench.archive.read_manifest(released.release)
@@ -81,6 +77,6 @@ def test_training_of_the_working_tree_is_refused_where_only_builds_count(tmp_pat
     staging = DATA + '[release]\nfrom = "dev"\n[policy]\ncode = "build"\n'
     workbench = make_workbench(make_project(tmp_path, environments={"dev": DATA, "staging": staging}))
     list(execute_all(workbench, "dev"))
-    step = execute_stage(workbench, Order("release", "staging"), probe=good_probe)
+    step = execute_stage(workbench, Order("release", "staging"), probes=GOOD)
     assert step.release is None
     assert any("not executed from a clean build's bundle" in reason for reason in step.reasons)

@@ -56,10 +56,20 @@ def test_name_is_compared_as_installers_do(tmp_path, name):
         ("no-such-package==1 ; sys_platform == 'nowhere'", []),
         ("click==0.0.1 ; python_version >= '3'", [LockDifference("click", "0.0.1", version("click"))]),
         ("click=0.0.1", [LockDifference("click=0.0.1", "unreadable line", None)]),
+        ("click==0 ; extra == 'x'", []),
+        (
+            "click==0 ; python_version ~= 'x'",
+            [LockDifference("click==0 ; python_version ~= 'x'", "unreadable line", None)],
+        ),
     ],
 )
 def test_only_lines_whose_marker_holds_are_compared(tmp_path, line, differences):
     assert compare(tmp_path, line) == differences
+
+
+def test_lock_is_compared_also_from_its_bytes():
+    assert compare_lock(b"\xef\xbb\xbfno-such-package==1\r\n") == [LockDifference("no-such-package", "1", None)]
+    assert compare_lock(b"\xff\n") == [LockDifference("\\xff", "unreadable line", None)]
 
 
 def test_difference_reads_as_a_sentence():

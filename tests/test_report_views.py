@@ -3,18 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from probes import GOOD
+
 from kit.execute import Order, Workbench
 from kit.pipeline import execute_all, execute_stage
-from kit.release import ProbeOutcome
 from kit.report import make_page, make_reports
 from kit.testing import DATA, FakeEngine, make_project, make_workbench, write_outputs
 from kit.workspace import Context
 
 GATED = DATA + '[gates]\nmetrics.auc = { min = 0.6, max = 0.8 }\n[release]\nfrom = "dev"\n'
-
-
-def good_probe(model: Path, golden: Path) -> ProbeOutcome:
-    return ProbeOutcome(True, "loaded, golden predictions reproduced")
 
 
 def make_archive(folder: Path, auc: float) -> Workbench:
@@ -24,7 +21,7 @@ def make_archive(folder: Path, auc: float) -> Workbench:
         return {**write_outputs(context), "auc": auc}
 
     workbench = make_workbench(make_project(folder, environments={"dev": GATED}), FakeEngine(train=train))
-    for _ in execute_all(workbench, "dev", good_probe):
+    for _ in execute_all(workbench, "dev", GOOD):
         pass
     return workbench
 

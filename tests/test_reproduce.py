@@ -2,7 +2,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from reproductions import PYPROJECT, Executed, print_text, train, write_text
+from probes import write_model
+from reproductions import COMPARED, PYPROJECT, Executed, print_text, train, write_text
 
 from kit.errors import NotFoundError, UsageError
 from kit.execute import Order
@@ -11,7 +12,7 @@ from kit.parameter import ResolvedParameter, Source
 from kit.pipeline import execute_stage
 from kit.provenance import describe_machine, describe_software
 from kit.record import Status
-from kit.release import ProbeOutcome
+from kit.release import ProbeOutcome, Probes
 from kit.reproduce import Code, Level, reproduce
 from kit.reproduce.stage import judge_independence
 from kit.signing import decode_envelope
@@ -435,9 +436,9 @@ def test_unsigned_work_is_never_independent(tmp_path):
 
 
 def test_release_is_judged_as_of_then(tmp_path):
-    executed = Executed(tmp_path)
+    executed = Executed(tmp_path, environment=COMPARED, train=lambda context: write_model(context, 0.72))
     first = executed.records["release"]
-    executed.engine.acts["train"] = train(0.81)
+    executed.engine.acts["train"] = lambda context: write_model(context, 0.81)
     executed.execute()  # dev-2 is live now, and 0.72 would be too great a drop from it
     report = executed.again(first.id)
     assert (report.exit_code, report.level) == (0, Level.BIT_IDENTICAL), report.findings
@@ -447,7 +448,9 @@ def test_release_is_judged_as_of_then(tmp_path):
 
 
 def test_gate_that_refuses_now_fails_the_run(tmp_path):
-    report = Executed(tmp_path).again("release", probe=lambda model, golden: ProbeOutcome(False, "it does not load"))
+    report = Executed(tmp_path).again(
+        "release", probes=Probes(lambda model, golden: ProbeOutcome(False, "it does not load"))
+    )
     assert (report.exit_code, report.findings[0].code) == (1, Code.RUN_FAILED)
     assert "model saved_model: it does not load" in report.findings[0].detail
 

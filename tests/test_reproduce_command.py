@@ -19,7 +19,7 @@ from kit.files import sha256_bytes
 from kit.ledger import Kind
 from kit.provenance import describe_software
 from kit.record import Status
-from kit.release import ProbeOutcome
+from kit.release import ProbeOutcome, Probes
 from kit.reproduce import Code, Finding, Level, Report, Reproduction
 from kit.testing import make_notebook, make_project
 
@@ -264,7 +264,7 @@ def test_records_mark_reproductions(executed, call):
 
 def test_pages_tell_of_reproductions_and_refusals_only_of_releases(executed, call):
     found = executed.again_one("train")
-    executed.again("release", probe=lambda *_: ProbeOutcome(False, "it answers otherwise"))
+    executed.again("release", probes=Probes(lambda *_: ProbeOutcome(False, "it answers otherwise")))
     index = Path(call("report").out.strip())
     pages = index.parent / "records"
     assert '<h2 id="again">Done again</h2>' in (pages / f"{found.record}.html").read_text()

@@ -1,15 +1,20 @@
 """What a stage notebook calls, in the process that kit would start for it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kit.environment import SecretReference
-from kit.errors import GateRefusedError, IntegrityError, NotFoundError, UnknownNameError, UsageError
+from kit.errors import GateRefusedError, IntegrityError, NotFoundError, StageError, UnknownNameError, UsageError
 from kit.gate import Evidence, Finding, Verdict
-from kit.session import StageSession, open_stage
+from kit.model.servable import Field, Servable, Signature
+from kit.scoring import read_release_id
+from kit.session import OpenedRelease, StageSession, open_stage
 from kit.testing import make_manifest
 from kit.workspace import CONTEXT_VARIABLE, Context, GateContext, ReleaseContext, create_workspace
 
@@ -115,3 +120,131 @@ def test_gate_and_release_belong_to_their_stages(tmp_path: Path) -> None:
     assert (running.release.id, running.release.configuration) == ("dev-3", {"name": "dev"})
     with pytest.raises(UnknownNameError, match="released artifact 'model'"):
         running.release.artifact("model")
+
+
+class RunSession(StageSession):
+    """An opened run stage that keeps its metrics, with a model that answers twice what it is asked."""
+
+    signature = Signature((Field("x", "float32"),), (Field("p", "float32"),))
+
+    def __init__(self, folder: Path, *, recorded: bool = True) -> None:
+        context = make_context(folder / "workspace", stage="run")
+        names = ("features.parquet", "p.parquet", "q.parquet", "rejects.parquet")
+        release = ReleaseContext("dev-3", make_manifest(Verdict("dev", "0" * 64, {}, ())), str(folder))
+        context = msgspec.structs.replace(
+            context,
+            release=release,
+            inputs={"features.parquet": str(folder / "features.parquet")},
+            outputs={name: str(folder / name) for name in names},
+        )
+        super().__init__(context, recorded=recorded, open_model=self._open)
+        self.metrics: dict[str, Any] = {}
+        self.n_opened = 0
+
+    def _open(self, release: OpenedRelease) -> Servable:
+        assert release.id == "dev-3"
+        self.n_opened += 1
+        return self
+
+    def predict(self, columns: Any) -> Any:
+        return {"p": 2 * columns["x"]}
+
+    def metric(self, name: str, value: Any) -> Any:
+        self.metrics[name] = value
+        return value
+
+
+def open_run(folder: Path, *, recorded: bool = True) -> RunSession:
+    pq.write_table(pa.table({"id": [1, 2, 3], "x": [0.5, None, math.inf]}), folder / "features.parquet")
+    return RunSession(folder, recorded=recorded)
+
+
+def test_score_counts_every_row_and_names_the_release(tmp_path: Path) -> None:
+    stage = open_run(tmp_path)
+    scored = stage.score(
+        "features.parquet",
+        "p.parquet",
+        keep=["id"],
+        require=["x"],
+        rejects="rejects.parquet",
+        constants={"of": "dev-3"},
+    )
+    assert (scored.rows_in, scored.rows_out, scored.rows_rejected) == (3, 1, 2)
+    assert stage.metrics == {
+        "rows_in": 3, "rows_out": 1, "rows_rejected": 2, "rejected_x_is_infinite": 1, "rejected_x_is_missing": 1
+    }  # fmt: skip
+    assert pq.read_table(tmp_path / "p.parquet").to_pylist() == [{"id": 1, "p": 1.0, "of": "dev-3"}]
+    assert pq.read_table(tmp_path / "rejects.parquet")["row"].to_pylist() == [1, 2]
+    assert [read_release_id(tmp_path / name) for name in ("p.parquet", "rejects.parquet")] == ["dev-3", "dev-3"]
+
+
+def test_scores_of_several_files_count_together_and_again_does_not_count_twice(tmp_path: Path) -> None:
+    stage = open_run(tmp_path)
+    for name in ("p.parquet", "q.parquet", "q.parquet"):
+        stage.score(tmp_path / "features.parquet", name)
+    assert stage.metrics == {
+        "rows_in": 6,
+        "rows_out": 2,
+        "rows_rejected": 4,
+        "rejected_p_is_not_finite": 2,
+        "rejected_x_is_infinite": 2,
+    }
+    assert stage.n_opened == 1
+
+
+def test_rows_that_the_notebook_rejected_are_counted_with_those_that_scoring_rejected(tmp_path: Path) -> None:
+    stage = open_run(tmp_path)
+    scored = stage.score("features.parquet", "p.parquet", require=["x"])
+    before = {"no weather": 4}
+    stage.count_rows(rows_in=7, rows_out=scored.rows_out, rows_rejected=before | scored.rejected)
+    assert stage.metrics == {
+        "rows_in": 7,
+        "rows_out": 1,
+        "rows_rejected": 6,
+        "rejected_no_weather": 4,
+        "rejected_x_is_infinite": 1,
+        "rejected_x_is_missing": 1,
+    }
+    stage.count_rows(rows_in=7, rows_out=1, rows_rejected=6)
+    with pytest.raises(StageError, match="7 rows in are not 1 rows out and 4 rejected: 2 were lost"):
+        stage.count_rows(rows_in=7, rows_out=1, rows_rejected=before)
+    with pytest.raises(UsageError, match=r"score all files before stage\.count_rows"):
+        stage.score("features.parquet", "q.parquet")
+
+
+def test_cells_of_a_run_may_be_repeated_in_jupyterlab(tmp_path: Path) -> None:
+    stage = open_run(tmp_path, recorded=False)
+    for _ in range(2):
+        scored = stage.score("features.parquet", "p.parquet")
+        stage.count_rows(rows_in=3, rows_out=scored.rows_out, rows_rejected=scored.rows_rejected)
+
+
+def test_score_takes_declared_names_and_a_release_only(tmp_path: Path) -> None:
+    stage = open_run(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"input 'feature\.parquet' does not exist; did you mean"):
+        stage.score("feature.parquet", "p.parquet")
+    with pytest.raises(UnknownNameError, match="output 'pp'"):
+        stage.score("features.parquet", "pp")
+    with pytest.raises(UsageError, match="'train' runs no release"):
+        make_session(tmp_path / "train").score("table.csv", "model")
+    assert stage.metrics == {}
+
+
+def test_table_of_a_run_names_its_release_and_one_of_a_training_none(tmp_path: Path) -> None:
+    table = pa.table({"a": [1]})
+    stage = open_run(tmp_path)
+    stage.write_table(table, "q.parquet")
+    assert read_release_id(tmp_path / "q.parquet") == "dev-3"
+    training = make_session(tmp_path / "train")
+    training.write_table(table, "model")
+    assert read_release_id(training.outputs["model"]) == ""
+    with pytest.raises(UnknownNameError, match="output 'modle'"):
+        training.write_table(table, "modle")
+
+
+def test_release_opens_the_representation_that_its_configuration_names(tmp_path: Path) -> None:
+    configuration = {"name": "dev", "serving": {"representation": "litert"}}
+    manifest = make_manifest(Verdict("dev", "0" * 64, {}, ()), configuration=configuration)
+    stage = make_session(tmp_path, release=ReleaseContext("dev-3", manifest, str(tmp_path)))
+    with pytest.raises(IntegrityError, match=r"model\.tflite|encoding\.json"):
+        stage.release.open_model()

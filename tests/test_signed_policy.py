@@ -4,13 +4,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from probes import GOOD
 
 from kit.errors import PolicyError
 from kit.execute import Order, Workbench, describe_signature
 from kit.execute.plan import bundle_of
 from kit.pipeline import execute_stage
 from kit.project import Project
-from kit.release import ProbeOutcome, judge_candidate, plan_release
+from kit.release import bind_now, judge_candidate, plan_release
 from kit.signing import SigningKey
 from kit.testing import DATA, FakeEngine, make_key, make_project, make_workbench, write_outputs
 
@@ -27,10 +28,6 @@ def project(tmp_path: Path) -> Project:
 def workbench(project: Project, key: SigningKey | None, *trusted: SigningKey) -> Workbench:
     trusting = msgspec.structs.replace(project, trusted_keys=tuple(str(each.public) for each in trusted))
     return make_workbench(trusting, FakeEngine(train=lambda context: {**write_outputs(context), "auc": 0.7}), key=key)
-
-
-def probe(model: Path, golden: Path) -> ProbeOutcome:
-    return ProbeOutcome(True, "reproduced")
 
 
 def test_without_a_key_nothing_executes(project: Project) -> None:
@@ -79,7 +76,7 @@ def test_gate_refuses_a_lineage_in_which_a_path_stood_for_a_record(project: Proj
     bench = workbench(project, ANA)
     execute_stage(bench, Order("build", "dev"))
     execute_stage(bench, Order("train", "dev", inputs={"table.csv": "evil.csv"}))
-    plan = plan_release(bench, Order("release", "staging"), probe)
+    plan = plan_release(bench, Order("release", "staging"), GOOD)
     assert plan.gate is not None
     assert any("so nobody has signed it" in reason for reason in plan.gate.verdict.reasons)
 
@@ -94,7 +91,8 @@ def test_unsigned_build_vouches_for_no_bundle(project: Project) -> None:
         project.read_environment("staging"),
         bench.archive.find_record(bench.archive.list_ids()[-1]),
         bundle_of(bench.archive, bench.archive.find_record(bench.archive.list_ids()[-1])),
-        probe,
+        bind_now(bench.archive, project.read_environment("staging"), project.root),
+        GOOD,
         bench.trusted_keys,
     ).evidence
     assert (evidence[0].kind, evidence[0].finding.value) == ("code", "refuses")
@@ -115,12 +113,12 @@ def test_gate_refuses_a_lineage_with_one_unsigned_record(project: Project) -> No
     execute_stage(signing, Order("build", "dev"))
     execute_stage(workbench(project, None), Order("prepare", "dev"))
     execute_stage(signing, Order("train", "dev"))
-    plan = plan_release(signing, Order("release", "staging"), probe)
+    plan = plan_release(signing, Order("release", "staging"), GOOD)
     assert plan.gate is not None
     refusals = [reason for reason in plan.gate.verdict.reasons if reason.startswith("signature")]
     assert len(refusals) == 1
     assert "prepare" in refusals[0]
     for stage in ("prepare", "train"):
         execute_stage(signing, Order(stage, "dev"))
-    step = execute_stage(signing, Order("release", "staging"), probe=probe)
+    step = execute_stage(signing, Order("release", "staging"), probes=GOOD)
     assert [reason for reason in step.reasons if reason.startswith("signature")] == []

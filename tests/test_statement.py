@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 from builders import make_record
+from probes import GOOD
 
 from kit.archive import STATEMENT, VERDICT
 from kit.execute import Order
 from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Verdict
 from kit.pipeline import execute_all, execute_stage
-from kit.release import ProbeOutcome
 from kit.statement import describe_execution, describe_tests, describe_verdict, look_up, origin_of, subjects_of
 from kit.testing import DATA, FakeEngine, make_key, make_project, make_workbench, write_outputs
 
@@ -99,11 +99,10 @@ def test_release_and_refusal_both_leave_the_gates_verdict(tmp_path: Path) -> Non
     quality = {"auc": 0.7}
     engine = FakeEngine(train=lambda context: {**write_outputs(context), **quality})
     workbench = make_workbench(make_project(tmp_path, environments={"dev": GATED}), engine)
-    probe = lambda _model, _golden: ProbeOutcome(True, "ok")  # noqa: E731
-    admitted = next(step.record for step in execute_all(workbench, "dev", probe) if step.release)
+    admitted = next(step.record for step in execute_all(workbench, "dev", GOOD) if step.release)
     quality["auc"] = 0.1
     execute_stage(workbench, Order("train", "dev"))
-    refused = execute_stage(workbench, Order("release", "dev"), probe=probe).record
+    refused = execute_stage(workbench, Order("release", "dev"), probes=GOOD).record
     results = []
     for record in (admitted, refused):
         statement = workbench.archive.read_envelope(record.id, VERDICT).read_statement("x")

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from probes import GOOD
 
 from kit.archive import STATEMENT, Archive, make_checkpoint, open_archive, read_origin
 from kit.checkpoint import Checkpoint, decode_checkpoint
@@ -26,7 +27,6 @@ from kit.files import canonical_json, sha256_bytes
 from kit.ledger import Kind, Ledger
 from kit.pipeline import execute_all, execute_stage
 from kit.record import Process, Status
-from kit.release import ProbeOutcome
 from kit.signing import decode_envelope, make_envelope
 from kit.statement import describe_execution
 from kit.testing import (
@@ -78,7 +78,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = make_project(folder, environments={"dev": GATED})
     clock = FakeClock()
     workbench = make_workbench(project, FakeEngine(train=train, prepare=prepare), clock, KEY)
-    for _ in execute_all(workbench, "dev", lambda _model, _golden: ProbeOutcome(True, "reproduced")):
+    for _ in execute_all(workbench, "dev", GOOD):
         make_checkpoint(workbench.archive)
     execute_stage(make_workbench(project, FakeEngine(prepare=fail), clock, KEY), Order("prepare", "dev"))
     execute_stage(workbench, Order("prepare", "dev"))

@@ -2,6 +2,7 @@
 
 from kit.archive.archive import Archive, open_archive
 from kit.archive.checkpoints import describe_coverage, make_checkpoint
+from kit.archive.decisions import decode_rollback, decode_waiver
 from kit.archive.marker import MARKER, read_origin
 from kit.archive.names import OPEN, RELEASE_FILE, STARTED, STATEMENT, VERDICT
 from kit.archive.objects import Objects
@@ -17,6 +18,8 @@ __all__ = [
     "Archive",
     "Objects",
     "OpenRecord",
+    "decode_rollback",
+    "decode_waiver",
     "describe_coverage",
     "make_checkpoint",
     "open_archive",

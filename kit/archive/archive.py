@@ -1,67 +1,39 @@
-"""Records and releases in an archive's folder, and the ledger that tells of them."""
+"""Records in an archive's folder, and the archive as a whole."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from kit.archive.continuity import recall
+from kit.archive.ledgered import LedgeredArchive
 from kit.archive.marker import make_marker, read_origin
-from kit.archive.names import OPEN, RELEASE_FILE, STARTED, STATEMENT, VERDICT
-from kit.archive.objects import Objects
+from kit.archive.names import OPEN, STARTED, STATEMENT
 from kit.archive.opened import OpenRecord
 from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
 from kit.files import create_exclusive, read_regular, remove_tree, sha256_bytes, sync_folder
-from kit.gate import Manifest, Release, decode_manifest
-from kit.ledger import Entry, Kind, Ledger, release_number
+from kit.ledger import Kind
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
-from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
-from kit.statement import Statement, origin_of, subjects_of
+from kit.signing import SigningKey
+from kit.statement import origin_of
 
 
-class Archive:
-    """A folder with `records/`, `objects/`, `ledger/` and `checkpoints/`. Many may write at once; nobody locks.
+class Archive(LedgeredArchive):
+    """The whole archive, with its records. Many may write at once; nobody locks.
 
     Attributes:
-        origin: names the archive's ledger among all others.
-        key: signs what is stated; None leaves it unsigned.
-        memory: file that remembers what was seen of the ledger; None for none. Nothing is appended to a ledger that
-            is no continuation of it.
         unreadable: what the last listing of records had to leave out, and why.
     """
 
     def __init__(
         self, folder: Path, origin: str = "", key: SigningKey | None = None, memory: Path | None = None
     ) -> None:
-        self.folder, self.origin, self.key, self.memory = folder, origin, key, memory
-        self.records_folder = folder / "records"
-        self.objects = Objects(folder / "objects")
-        self.ledger = Ledger(folder)
+        super().__init__(folder, origin, key, memory)
         self.unreadable: list[str] = []
-        self._is_continued = False
-
-    def state(self, statement: Statement) -> Envelope:
-        """A statement in an envelope, signed if this archive is opened with a key."""
-        return make_envelope(statement, self.key)
-
-    def enter(self, kind: Kind, record: Record, sha256: str, time: datetime, environment: str = "") -> Entry:
-        """Tell the ledger what happened to a record, in the name of who executed it.
-
-        Raises:
-            IntegrityError: the ledger is not a continuation of what this project saw of it; nothing was appended.
-        """
-        if self.memory and not self._is_continued:
-            recall(self, self.memory)
-            self._is_continued = True
-        who = f"{record.machine.user}@{record.machine.host}"
-        return self.ledger.append(kind, record.id, sha256, who, time, environment)
 
     def open_record(self, started: Record, files: dict[str, bytes]) -> OpenRecord:
         """Announce an execution in the ledger and open its record, before its kernel starts.
@@ -86,11 +58,6 @@ class Archive:
         sync_folder(self.records_folder)
         known = {**files, STARTED: started.encode()}
         return OpenRecord(self, folder, started, {name: sha256_bytes(data) for name, data in known.items()})
-
-    def record_folder(self, record_id: str) -> Path:
-        """Where a record's files lie, closed or still open."""
-        closed = self.records_folder / record_id
-        return closed if closed.is_dir() else self.records_folder / f"{record_id}{OPEN}"
 
     def list_ids(self) -> list[str]:
         """Ids of all records, open ones too, oldest first."""
@@ -137,18 +104,6 @@ class Archive:
             if any(entry.kind is Kind.END and entry.sha256 == sha256 for entry in entries):
                 os.rename(opened, self.records_folder / record_id)  # noqa: PTH104 - fails on a non-empty target
         return (self.records_folder / record_id).is_dir()
-
-    def read_envelope(self, record_id: str, name: str = STATEMENT) -> Envelope:
-        """What was stated about a record; it may be unsigned.
-
-        Raises:
-            NotFoundError: it has no such file.
-            IntegrityError: it cannot be read.
-        """
-        path = self.record_folder(record_id) / name
-        if not path.is_file():
-            raise NotFoundError(f"record {record_id} has no {name}")
-        return decode_envelope(read_regular(path), f"record {record_id}, {name}")
 
     def is_imported(self, record: Record) -> bool:
         """True for a record that was executed for another archive, or whose statement does not say for which."""
@@ -206,66 +161,6 @@ class Archive:
             if record.reproduces is None and accept(record):
                 return record
         return None
-
-    def add_release(self, environment: str, record: Record, time: datetime) -> Release:
-        """Number the release that a succeeded record cut; two at once get two numbers.
-
-        Raises:
-            NotFoundError: the record has no verdict.
-            IntegrityError: its manifest is not in the archive.
-        """
-        envelope = self.read_envelope(record.id, VERDICT)
-        manifest_sha256 = subjects_of(envelope.read_statement(f"record {record.id}, {VERDICT}")).get(RELEASE_FILE, "")
-        if not manifest_sha256 or not self.objects.has(manifest_sha256):
-            raise IntegrityError(
-                f"{RELEASE_FILE} {manifest_sha256[:12]}… of {record.id} is not in the archive's objects"
-            )
-        return self._release_of(self.enter(Kind.RELEASE, record, sha256_bytes(envelope.encode()), time, environment))
-
-    def list_releases(self, environment: str | None = None) -> list[Release]:
-        """Releases of one environment or of all, oldest first.
-
-        Raises:
-            IntegrityError: one cannot be read.
-        """
-        entries = (entry for entry in self.ledger.read_entries() if entry.kind is Kind.RELEASE)
-        found = [
-            self._release_of(entry) for entry in entries if environment is None or release_number(entry, environment)
-        ]
-        return sorted(found, key=lambda release: (release.environment, release.number))
-
-    def live_release(self, environment: str) -> Release | None:
-        """What is live in an environment: its newest release."""
-        entry = next((entry for entry in self.ledger.read_back() if release_number(entry, environment)), None)
-        return self._release_of(entry) if entry else None
-
-    def find_release(self, release_id: str) -> Release | None:
-        """The release of exactly that id, if there is one."""
-        if not re.fullmatch(r".+-[1-9][0-9]*", release_id):
-            return None
-        entry = next((entry for entry in self.ledger.read_back() if entry.release == release_id), None)
-        return self._release_of(entry) if entry else None
-
-    def _release_of(self, entry: Entry) -> Release:
-        envelope = self.read_envelope(entry.record, VERDICT)
-        where = f"release {entry.release}, {VERDICT}"
-        manifest_sha256 = subjects_of(envelope.read_statement(where)).get(RELEASE_FILE, "")
-        if sha256_bytes(envelope.encode()) != entry.sha256 or not manifest_sha256:
-            raise IntegrityError(f"{where}: it is not the one that the ledger names (entry {entry.seq})")
-        environment, _, number = entry.release.rpartition("-")
-        return Release(
-            id=entry.release,
-            environment=environment,
-            number=int(number),
-            time=entry.time,
-            who=entry.who,
-            record=entry.record,
-            manifest_sha256=manifest_sha256,
-        )
-
-    def read_manifest(self, release: Release) -> Manifest:
-        """A release's manifest, verified against its digest."""
-        return decode_manifest(self.objects.read(release.manifest_sha256), f"release {release.id}")
 
 
 def open_archive(folder: Path, name: str, key: SigningKey | None = None, memory: Path | None = None) -> Archive:

@@ -11,7 +11,7 @@ from kit.errors import IntegrityError
 from kit.files import sha256_bytes
 
 if TYPE_CHECKING:
-    from kit.archive.archive import Archive
+    from kit.archive.ledgered import LedgeredArchive
 
 
 class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,7 +32,7 @@ class Seen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folder: str = ""
 
 
-def recall(archive: Archive, memory: Path) -> Seen | None:
+def recall(archive: LedgeredArchive, memory: Path) -> Seen | None:
     """What was seen of this archive; None if nothing was, or the memory cannot be read.
 
     Args:

@@ -12,6 +12,8 @@ from kit.artifact import TREE_MEDIA_TYPE, Artifact, Tree, TreeEntry, media_type_
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.files import copy_and_hash, create_exclusive, sha256_bytes, sha256_file, sync_file, sync_folder
 
+_MAX_TREE_BYTES = 256_000_000  # of the list of a folder's files, some two million of them
+
 
 class Objects:
     """The folder `objects/sha256/ab/cdef…` of an archive."""
@@ -78,6 +80,29 @@ class Objects:
         if sha256_bytes(data) != sha256:
             raise IntegrityError(f"object {sha256[:12]}… was changed in the archive: its bytes do not have that digest")
         return data
+
+    def describe(self, name: str, sha256: str) -> Artifact:
+        """The artifact that an object is: a folder if its bytes are exactly a tree's, else a file.
+
+        Raises:
+            NotFoundError: it is not there.
+        """
+        try:
+            size_bytes = self.path(sha256).stat().st_size
+        except FileNotFoundError:
+            raise NotFoundError(f"{name}: object {sha256[:12]}… is not in the archive") from None
+        tree = self._read_as_tree(sha256) if size_bytes <= _MAX_TREE_BYTES else None
+        if tree:
+            return Artifact(name, sha256, tree.size_bytes, TREE_MEDIA_TYPE)
+        return Artifact(name, sha256, size_bytes, media_type_of(name))
+
+    def _read_as_tree(self, sha256: str) -> Tree | None:
+        try:
+            data = self.read(sha256)
+            tree = msgspec.json.decode(data, type=Tree)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return tree if tree.encode() == data else None
 
     def read_tree(self, artifact: Artifact) -> Tree:
         """The files of a folder artifact."""

@@ -12,6 +12,7 @@ import click
 
 from kit.cli.console import ExampleCommand, print_json, report_error
 from kit.errors import InterruptedByUserError, KitError, UndecidableError
+from kit.graph import RELEASE, RUN
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
 
@@ -23,7 +24,11 @@ _COMMANDS = {
     "open": ("kit.cli.records", "open_command"),
     "diff": ("kit.cli.diff", "diff_command"),
     "why": ("kit.cli.diff", "why_command"),
-    "releases": ("kit.cli.records", "releases_command"),
+    "releases": ("kit.cli.releases", "releases_command"),
+    "promote": ("kit.cli.releases", "promote_command"),
+    "rollback": ("kit.cli.releases", "rollback_command"),
+    "history": ("kit.cli.releases", "history_command"),
+    "waive": ("kit.cli.releases", "waive_command"),
     "report": ("kit.cli.records", "report_command"),
     "export": ("kit.cli.exchange", "export_command"),
     "import": ("kit.cli.exchange", "import_command"),
@@ -33,6 +38,7 @@ _COMMANDS = {
     "checkpoint": ("kit.cli.keys", "checkpoint_command"),
     "key": ("kit.cli.keys", "key_command"),
     "lab": ("kit.cli.lab", "lab_command"),
+    "serve": ("kit.cli.serve", "serve_command"),
 }
 
 
@@ -41,7 +47,8 @@ class KitGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Stages first: they are what people come for."""
-        return [*_stage_names(), *_COMMANDS]
+        names = _stage_names()
+        return [*names, *([] if RUN in names else [RUN]), *_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None if there is none."""
@@ -53,13 +60,23 @@ class KitGroup(click.Group):
             return command
         from kit.cli.stages import make_stage_command
 
-        return make_stage_command(cmd_name)
+        command_or_none = make_stage_command(cmd_name)
+        if command_or_none is None and cmd_name == RUN:
+            from kit.cli.release_file import run_file_command
+
+            return run_file_command
+        return command_or_none
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click, with the nearest name for one that does not exist."""
         from kit.errors import suggest
 
         name = args[0]
+        if name in (RUN, RELEASE):
+            from kit.cli.release_file import find_command
+
+            if command := find_command(args):
+                return name, command, args[1:]
         if self.get_command(ctx, name) is None:
             ctx.fail(f"command or stage {name!r}{suggest(name, self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)

@@ -1,4 +1,4 @@
-"""Looking at what is in the archive: `records`, `show`, `open`, `releases`, `report`."""
+"""Looking at what is in the archive: `records`, `show`, `open`, `report`."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ def show_command(name: str, as_json: bool) -> None:
     """Everything about one record (any unique beginning or end of its id) or release, on one screen."""
     from kit.cli.show import describe_record, describe_release
     from kit.execute import complete_record, describe_signature, read_notebook_of
+    from kit.release.life import read_release_life
 
     workbench = open_workbench()
     archive = workbench.archive
@@ -97,10 +98,11 @@ def show_command(name: str, as_json: bool) -> None:
     release = archive.find_release(name)
     if release:
         manifest = archive.read_manifest(release)
+        life = read_release_life(archive, release, manifest, workbench.clock(), workbench.trusted_keys)
         if as_json:
-            print_json({"release": release, "manifest": manifest})
+            print_json({"release": release, "manifest": manifest, "life": life})
         else:
-            click.echo(describe_release(release, manifest, sign(release.record)))
+            click.echo(describe_release(release, manifest, sign(release.record), life))
         return
     record = complete_record(archive.find_record(name), archive)
     reproductions = _list_reproductions(workbench, record)
@@ -143,32 +145,6 @@ def open_command(name: str, no_browser: bool, as_json: bool) -> None:
         click.echo(page)
     if not no_browser and not as_json:
         webbrowser.open(page.as_uri())
-
-
-@click.command(cls=ExampleCommand, name="releases", example="kit releases --env staging")
-@click.option("--env", "environment", help="Only this environment.")
-@json_option
-def releases_command(environment: str | None, as_json: bool) -> None:
-    """List releases, newest last; the newest of an environment is live there."""
-    archive = open_workbench().archive
-    releases = archive.list_releases(environment)
-    if as_json:
-        print_json(releases)
-        return
-    live = {release.environment: release.id for release in releases}
-    rows = [
-        [
-            r.id,
-            "live" if live[r.environment] == r.id else "",
-            format_when(r.time),
-            r.who,
-            r.record,
-            r.manifest_sha256[:12],
-        ]
-        for r in releases
-    ]
-    print_table(["release", "", "cut (UTC)", "by", "record", "release.json"], rows)
-    _tell_coverage(archive)
 
 
 @click.command(cls=ExampleCommand, name="report", example="kit report")

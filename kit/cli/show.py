@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kit.cli.console import format_when
 from kit.cli.terminal import count, printable
@@ -12,6 +12,9 @@ from kit.files import format_bytes
 from kit.gate import Manifest, Release
 from kit.lineage import Again
 from kit.record import CellStatus, Record
+
+if TYPE_CHECKING:
+    from kit.release.life import ReleaseLife, UsedWaiver
 
 N_LAST_LINES = 20
 
@@ -40,6 +43,7 @@ def describe_record(
     if record.reproduces and not own:
         own = [("compared", "the ledger tells of no comparison")]
     lines += _section("", [*_facts(record), *own, *([("signature", signature)] if signature else [])])
+    lines += _section("drift: differed from the release, allowed", [(printable(each, None),) for each in record.drift])
     lines += _section("done again", [_again_row(each) for each in reproductions if each.record == record.id])
     lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])
     lines += _section("inputs", [_artifact_row(i.artifact, i.origin) for i in record.inputs])
@@ -105,21 +109,47 @@ def _check_row(check: Any) -> tuple[str, ...]:
     return check.artifact, f"{verdict}{warnings}", looked_at
 
 
-def describe_release(release: Release, manifest: Manifest, signature: str = "") -> str:
-    """What a release pins, on what evidence, and who vouches for it (a sentence)."""
-    lines = [f"{release.id}  cut {format_when(release.time)} UTC by {release.who}"]
+def describe_release(release: Release, manifest: Manifest, signature: str = "", life: ReleaseLife | None = None) -> str:
+    """What a release pins, on what evidence, who vouches for it (a sentence), and what became of it."""
+    is_live = "  LIVE" if life and life.live else ""
+    lines = [f"{release.id}{is_live}  cut {format_when(release.time)} UTC by {release.who}"]
     facts = [
         ("code", f"bundle {manifest.bundle_sha256[:12]}, commit {(manifest.commit or 'none')[:12]}"),
         ("training", manifest.training_record),
         ("cut by", release.record),
         *([("signature", signature)] if signature else []),
         ("configuration", f"sha256 {manifest.configuration_sha256[:12]}"),
+        *([("promoted", f"from {manifest.promoted_from}")] if manifest.promoted_from else []),
+        *([("promoted", f"as {', '.join(life.promoted_as)}")] if life and life.promoted_as else []),
     ]
     lines += _section("", facts)
+    lines += _section("waivers", [_waiver_row(each) for each in life.waivers] if life else [])
+    lines += _section("live", list(_live_rows(life)) if life else [])
     lines += _section("artifacts", [_artifact_row(artifact, "") for artifact in manifest.artifacts])
     lines += _section("metrics", [(name, _number(value)) for name, value in manifest.metrics.items()])
     lines += _section("gate", [(e.finding.value, e.kind, e.subject, e.detail) for e in manifest.verdict.evidence])
     return "\n".join(lines)
+
+
+def _waiver_row(used: UsedWaiver) -> tuple[str, ...]:
+    waiver = used.waiver
+    return waiver.evidence, used.state, f"by {waiver.who}", printable(waiver.reason, None)
+
+
+def _live_rows(life: ReleaseLife) -> Iterator[tuple[str, ...]]:
+    """When it was live and why, newest first; behind each what ended it, if that was a rollback."""
+    for each in life.intervals:
+        to = f"to {format_when(each.live_to)}" if each.live_to else "until now"
+        yield (
+            f"from {format_when(each.live_from)}",
+            to,
+            f"by {each.who}",
+            printable(f"{each.why} {each.problem}".strip(), None),
+        )
+        for after in life.rollbacks:
+            if after.live_from == each.live_to:
+                reason = printable(after.reason or after.problem, None)
+                yield "", "", f"by {after.who}", f"rolled back to {after.release}: {reason}"
 
 
 def _section(title: str, rows: Sequence[Sequence[str]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from kit.cli.console import (
     print_progress,
     print_table,
 )
+from kit.cli.release_group import make_release_group
 from kit.errors import KitError, UsageError
-from kit.graph import RUN, Stage
+from kit.graph import RELEASE, RUN, Stage
 from kit.parameter import Parameter
 from kit.pipeline import Step, execute_all, execute_stage
 
@@ -41,10 +43,12 @@ def make_stage_command(name: str) -> click.Command | None:
     except ProjectError:
         return None
     stage = next((stage for stage in project.read_graph().stages if stage.name == name), None)
-    return _command_of(stage) if stage else None
+    if stage is None:
+        return None
+    return make_release_group(_command_of(stage)) if name == RELEASE else _command_of(stage)
 
 
-def _command_of(stage: Stage) -> click.Command:
+def _command_of(stage: Stage) -> ExampleCommand:
     options: list[click.Parameter] = [
         click.Option(["--env", "environment"], default="dev", show_default=True, help="The environment."),
         click.Option(
@@ -53,11 +57,14 @@ def _command_of(stage: Stage) -> click.Command:
         click.Option(["--timeout", "timeout_s"], type=float, metavar="SECONDS", help="Instead of the environment's."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
+    if stage.name == RELEASE:
+        help_from = "The training to release, instead of the newest of the environment that [release] names."
+        options.append(click.Option(["--from", "training"], default="", metavar="RECORD", help=help_from))
     if stage.name == RUN:
         options.append(click.Option(["--release", "release_id"], default="", help="Instead of the live release."))
-    options += [_option_of(parameter) for parameter in stage.parameters]
-    first = stage.parameters[0] if stage.parameters else None
-    example = f"kit {stage.name} --env dev" + (f" {_option_names(first)[0]} {_as_text(first.default)}" if first else "")
+        options.append(drift_option())
+    example = f"kit {stage.name} --env dev{example_of(stage, options)}"
+    options += make_parameter_options(stage, options)
     help_text = f"{stage.title or stage.name}.\n\nReads {', '.join(stage.inputs) or 'nothing'}; "
     help_text += f"writes {', '.join(stage.outputs) or 'nothing'}."
     return ExampleCommand(
@@ -70,15 +77,36 @@ def _command_of(stage: Stage) -> click.Command:
     )
 
 
-def _option_of(parameter: Parameter) -> click.Option:
+def drift_option() -> click.Option:
+    """`--allow-drift`, of what runs a release."""
+    help_text = "Run although packages, Python or the environment's file differ, where the release's policy permits it."
+    return click.Option(["--allow-drift", "allow_drift"], is_flag=True, help=help_text)
+
+
+def make_parameter_options(stage: Stage, own: Sequence[click.Parameter]) -> list[click.Parameter]:
+    """An option for each parameter of a stage; one that is called like an option of kit itself is `--parameter-<name>`."""
+    return [_option_of(parameter, own) for parameter in stage.parameters]
+
+
+def example_of(stage: Stage, own: Sequence[click.Parameter]) -> str:
+    """The first parameter as one would type it; empty without one."""
+    if not stage.parameters:
+        return ""
+    first = stage.parameters[0]
+    return f" {_option_names(first, own)[0]} {_as_text(first.default)}"
+
+
+def _option_of(parameter: Parameter, own: Sequence[click.Parameter]) -> click.Option:
     help_text = f"{parameter.help}  [default: {_as_text(parameter.default) or 'empty'}]".strip()
-    names = [*_option_names(parameter), f"parameter_{parameter.name}"]
+    names = [*_option_names(parameter, own), f"parameter_{parameter.name}"]
     return click.Option(names, metavar=str(parameter.type), help=help_text)
 
 
-def _option_names(parameter: Parameter) -> list[str]:
+def _option_names(parameter: Parameter, own: Sequence[click.Parameter]) -> list[str]:
     """`--learning-rate` and `--learning_rate`."""
-    return list(dict.fromkeys([f"--{parameter.name.replace('_', '-')}", f"--{parameter.name}"]))
+    taken = {name for option in own for name in option.opts}
+    names = list(dict.fromkeys([f"--{parameter.name.replace('_', '-')}", f"--{parameter.name}"]))
+    return [f"--parameter-{name[2:]}" for name in names] if taken & set(names) else names
 
 
 def _as_text(value: Any) -> str:
@@ -89,27 +117,51 @@ def _as_text(value: Any) -> str:
 def _execute(stage: Stage, values: dict[str, Any]) -> None:
     from kit.execute import Order
 
-    texts = {key.removeprefix("parameter_"): value for key, value in values.items() if key.startswith("parameter_")}
     order = Order(
         stage=stage.name,
         environment=values["environment"],
-        parameters={name: text for name, text in texts.items() if text is not None},
-        inputs=dict(_split_input(text) for text in values["inputs"]),
+        parameters=given_parameters(values),
+        inputs=split_inputs(values["inputs"]) | _name_training(values),
         timeout_s=values["timeout_s"],
+        allow_drift=values.get("allow_drift", False),
     )
     step = execute_stage(open_workbench(appends=True), order, values.get("release_id", ""))
-    if values["as_json"]:
+    show_step(step, as_json=values["as_json"])
+
+
+def show_step(step: Step, *, as_json: bool) -> None:
+    """Print what one stage left, and end the command with its exit code."""
+    if as_json:
         print_json({"record": step.record, "release": step.release, "reasons": step.reasons})
     else:
         _print_steps([step], PREFERRED)
     raise click.exceptions.Exit(exit_code_of([step.record]))
 
 
-def _split_input(text: str) -> tuple[str, str]:
-    name, equals, location = text.partition("=")
-    if not equals or not name or not location:
-        raise UsageError(f"--input must be NAME=RECORD or NAME=PATH, found {text!r}")
-    return name, location
+def _name_training(values: dict[str, Any]) -> dict[str, str]:
+    """`--from` as an input: whatever it is called, a release takes its training from it."""
+    return {"--from": values["training"]} if values.get("training") else {}
+
+
+def given_parameters(values: dict[str, Any]) -> dict[str, str]:
+    """Parameters that were given as options, as texts."""
+    texts = {key.removeprefix("parameter_"): value for key, value in values.items() if key.startswith("parameter_")}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def split_inputs(texts: Sequence[str]) -> dict[str, str]:
+    """`NAME=RECORD` or `NAME=PATH`, each as it was given with --input.
+
+    Raises:
+        UsageError: one is neither.
+    """
+    found = {}
+    for text in texts:
+        name, equals, location = text.partition("=")
+        if not equals or not name or not location:
+            raise UsageError(f"--input must be NAME=RECORD or NAME=PATH, found {text!r}")
+        found[name] = location
+    return found
 
 
 @click.command(cls=ExampleCommand, name="all", example="kit all --env dev")

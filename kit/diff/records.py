@@ -157,6 +157,7 @@ def _outcome(record: Record) -> dict[str, Any]:
         facts |= {"failure": f"{failure.kind}: {failure.message}", "failed_cell": failure.cell}
     facts |= {"release": record.release} if record.release else {}
     facts |= {"reproduces": record.reproduces} if record.reproduces else {}
+    facts |= {"drift": list(record.drift)} if record.drift else {}
     facts["wall_s"] = record.wall_s
     if usage:
         facts |= {"kernel_cpu_s": usage.kernel_cpu_s, "peak_memory_bytes": usage.peak_memory_bytes}

@@ -6,13 +6,14 @@ from typing import Any
 
 import msgspec
 
+from kit.decision import Waiver
 from kit.diff.facts import diff_mapping, diff_metrics, diff_outputs_written
 from kit.diff.files import SourceFile, diff_files
 from kit.diff.records import diff_configurations
 from kit.diff.values import Change, EvidenceDiff, ReleaseDiff, ReleaseHead
 from kit.gate import Evidence, Manifest, Release, Verdict
 
-_SOFTER = dict.fromkeys(("commit", "training_record"), Change.ORIGIN)
+_SOFTER = dict.fromkeys(("commit", "training_record", "promoted_from"), Change.ORIGIN)
 
 
 class ReleaseSide(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,4 +110,10 @@ def _pins(manifest: Manifest) -> dict[str, Any]:
         "training_record": manifest.training_record,
         "lock_sha256": manifest.lock_sha256,
         "configuration_sha256": manifest.configuration_sha256,
+        "promoted_from": manifest.promoted_from or None,
+        **{f"waiver of {each.evidence}": _tell_waiver(each) for each in manifest.verdict.waivers},
     }
+
+
+def _tell_waiver(waiver: Waiver) -> str:
+    return f"until {waiver.until} by {waiver.who}: {waiver.reason}"

@@ -1,26 +1,45 @@
-"""What makes an execution a failure although every cell succeeded: inputs, checks, the bundle, the release."""
+"""What makes an execution a failure although every cell succeeded: inputs, checks, the bundle, the release, lost rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult
+from kit.errors import IntegrityError
 from kit.execute.plan import BUNDLE, Plan
-from kit.graph import BUILD
+from kit.graph import BUILD, RUN
 from kit.record import Failure
+from kit.scoring import RELEASE_KEY, find_lost_rows, read_release_id
 
 
 def first_failure(
-    plan: Plan, inputs: tuple[InputArtifact, ...], outputs: tuple[Artifact, ...], checks: tuple[CheckResult, ...]
+    plan: Plan,
+    inputs: tuple[InputArtifact, ...],
+    outputs: tuple[Artifact, ...],
+    checks: tuple[CheckResult, ...],
+    metrics: Mapping[str, Any] | None = None,
+    written: Path | None = None,
 ) -> Failure | None:
-    """The first reason why an execution whose cells all succeeded is a failure; None if it holds."""
+    """The first reason why an execution whose cells all succeeded is a failure; None if it holds.
+
+    Args:
+        plan: what was executed.
+        inputs: hashed before and after.
+        outputs: as they are in the archive.
+        checks: that the stage made.
+        metrics: that it recorded.
+        written: the folder that it wrote its outputs to.
+    """
     judges: list[Callable[[], Failure | None]] = [
         lambda: _judge_inputs(inputs),
         lambda: _judge_checks(plan, inputs, outputs, checks),
         lambda: _judge_bundle(plan, outputs),
         lambda: _judge_release(plan, outputs),
+        lambda: _judge_rows(plan, metrics or {}),
+        lambda: _judge_names(plan, outputs, written),
     ]
     return next((failure for judge in judges if (failure := judge())), None)
 
@@ -76,3 +95,37 @@ def _judge_release(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
             "ReleaseDiffers", "release.json is not what the gate admitted; write it with stage.cut_release()"
         )
     return None
+
+
+def _judge_rows(plan: Plan, metrics: Mapping[str, Any]) -> Failure | None:
+    if plan.stage.name != RUN or plan.reproduces:  # what is done again is held to what it did, not to later rules
+        return None
+    problem = find_lost_rows(metrics)
+    return Failure("RowsLost", f"the run's row counts do not hold: {problem}") if problem else None
+
+
+def _judge_names(plan: Plan, outputs: tuple[Artifact, ...], written: Path | None) -> Failure | None:
+    if plan.release is None or plan.reproduces or written is None:
+        return None
+    for name, path in _list_parquet(outputs, written):
+        try:
+            found = read_release_id(path)
+        except IntegrityError as error:
+            return Failure("ReleaseNotNamed", str(error))
+        if found != plan.release.id:
+            says = f"names release {found!r}" if found else "names no release"
+            sentence = (
+                f"{name!r} {says} in its footer, expected {RELEASE_KEY} = {plan.release.id!r}; write it with "
+                f"stage.score(…) or stage.write_table(…)"
+            )
+            return Failure("ReleaseNotNamed", sentence)
+    return None
+
+
+def _list_parquet(outputs: tuple[Artifact, ...], written: Path) -> Iterator[tuple[str, Path]]:
+    """Parquet files among outputs, also those in an output that is a folder, with their names."""
+    for artifact in outputs:
+        path = written / artifact.name
+        for each in sorted(path.rglob("*")) if artifact.is_folder else [path]:
+            if each.suffix.lower() == ".parquet" and each.is_file():
+                yield each.relative_to(written).as_posix(), each

@@ -59,6 +59,7 @@ class Order:
         parameters: name -> text, as the command line has them.
         inputs: input name -> record id or path.
         timeout_s: instead of the environment's.
+        allow_drift: for `run`: execute a release although something differs from it, where its policy permits that.
     """
 
     stage: str
@@ -66,13 +67,15 @@ class Order:
     parameters: Mapping[str, str] = field(default_factory=dict)
     inputs: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
+    allow_drift: bool = False
 
 
 @dataclass(frozen=True)
 class Plan:
     """What will be executed, down to the digest. Nothing of it is decided later.
 
-    `reproduces` is the id of the record that is executed again, if it is one.
+    `reproduces` is the id of the record that is executed again, if it is one; `drift` what differs from the release that
+    is run and may, a sentence each.
     """
 
     stage: Stage
@@ -85,6 +88,7 @@ class Plan:
     gate: GateContext | None = None
     release: ReleaseContext | None = None
     reproduces: str | None = None
+    drift: tuple[str, ...] = ()
 
     @property
     def values(self) -> dict[str, Any]:
@@ -121,6 +125,7 @@ def finish_plan(
     inputs: Sequence[ResolvedInput],
     gate: GateContext | None = None,
     release: ReleaseContext | None = None,
+    drift: tuple[str, ...] = (),
 ) -> Plan:
     """Put the decided parts together, and keep the bundle and the effective configuration in the archive.
 
@@ -139,7 +144,7 @@ def finish_plan(
         build=build,
     )
     timeout_s = order.timeout_s or environment.limits.timeout_s
-    return Plan(stage, environment, bundle, code, parameters, tuple(inputs), timeout_s, gate, release)
+    return Plan(stage, environment, bundle, code, parameters, tuple(inputs), timeout_s, gate, release, drift=drift)
 
 
 def choose_parameters(

@@ -125,6 +125,7 @@ def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Rec
         software=describe_software(lock),
         release=plan.release.id if plan.release else None,
         reproduces=plan.reproduces,
+        drift=plan.drift,
     )
     return _redact(record, redactor)
 
@@ -258,6 +259,7 @@ def _redact(record: Record, redactor: Redactor) -> Record:
         checks=checks,
         metrics=redactor.value(record.metrics),
         determinism=redactor.value(record.determinism),
+        drift=tuple(map(redactor.text, record.drift)),
     )
 
 

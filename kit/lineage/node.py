@@ -123,6 +123,7 @@ def environment_node(record: Record) -> Node:
 def manifest_facts(manifest: Manifest) -> dict[str, Any]:
     """What a release pins."""
     return {
+        "promoted_from": manifest.promoted_from or None,
         "training_record": manifest.training_record,
         "bundle_sha256": manifest.bundle_sha256,
         "commit": manifest.commit,
@@ -131,4 +132,5 @@ def manifest_facts(manifest: Manifest) -> dict[str, Any]:
         "artifacts": {each.name: each.sha256 for each in manifest.artifacts},
         "metrics": manifest.metrics,
         "verdict": "passed" if manifest.verdict.passed else "refused",
+        "waivers": [each.evidence for each in manifest.verdict.waivers],
     }

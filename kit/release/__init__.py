@@ -1,15 +1,33 @@
-"""Releases: the gate's evidence, cutting `<env>-<n>`, executing what is live."""
+"""Releases: the gate's evidence, cutting `<env>-<n>`, promoting, rolling back, waiving, executing what is live."""
 
-from kit.release.evidence import Probe, ProbeOutcome, collect_evidence, judge_candidate
-from kit.release.release import cut_release, plan_release, plan_run, probe_model
+from kit.release.bound_data import bind_now
+from kit.release.evidence import collect_evidence, judge_candidate
+from kit.release.live import Interval, find_live, read_history
+from kit.release.probes import PROBES, ProbeOutcome, Probes
+from kit.release.release import cut_release, plan_promotion, plan_release, plan_run
+from kit.release.rollback import Rolled, roll_back
+from kit.release.waivers import GivenWaiver, find_expired, read_waivers
+from kit.release.waiving import give_waiver, revoke_waiver
 
 __all__ = [
-    "Probe",
+    "PROBES",
+    "GivenWaiver",
+    "Interval",
     "ProbeOutcome",
+    "Probes",
+    "Rolled",
+    "bind_now",
     "collect_evidence",
     "cut_release",
+    "find_expired",
+    "find_live",
+    "give_waiver",
     "judge_candidate",
+    "plan_promotion",
     "plan_release",
     "plan_run",
-    "probe_model",
+    "read_history",
+    "read_waivers",
+    "revoke_waiver",
+    "roll_back",
 ]

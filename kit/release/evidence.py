@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,23 +16,35 @@ from kit.environment import Environment
 from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
-from kit.files import sha256_bytes
-from kit.gate import Evidence, Finding, Verdict, judge_metric
+from kit.files import sha256_bytes, utc_now
+from kit.gate import Evidence, Finding, Manifest, Release, Verdict
 from kit.graph import BUILD, Graph
 from kit.lineage import read_lineage
 from kit.record import Record
+from kit.release.bound_data import Bind, judge_bound_data
+from kit.release.evaluated import Evaluate, LiveRelease, judge_evaluation
+from kit.release.live import find_live
+from kit.release.probes import Probes
+from kit.release.promotion import judge_promotion
+from kit.release.represented import judge_litert
+from kit.release.waivers import read_waivers, waive_evidence
 from kit.signing import PublicKey
 
-
-class ProbeOutcome(msgspec.Struct, frozen=True):
-    """What became of loading and querying a model in a fresh process; `detail` says it in one sentence."""
-
-    passed: bool
-    detail: str
+LIVE = "live/release.json"  # subject of a verdict: what the candidate was compared with
 
 
-# (saved model, golden predictions) -> outcome; a fake in tests, `kit.model.probe_saved_model` otherwise
-Probe = Callable[[Path, Path], ProbeOutcome]
+class Live(msgspec.Struct, frozen=True):
+    """What a candidate is compared with.
+
+    Attributes:
+        release: what is live in the environment; None if nothing is, or it cannot be relied on.
+        manifest: its manifest.
+        problem: why it cannot be compared with, in a sentence; empty if it can, or nothing is live.
+    """
+
+    release: Release | None = None
+    manifest: Manifest | None = None
+    problem: str = ""
 
 
 def judge_candidate(
@@ -40,8 +52,12 @@ def judge_candidate(
     environment: Environment,
     training: Record,
     bundle: Bundle,
-    probe: Probe,
+    bind: Bind,
+    probes: Probes,
     keys: Sequence[PublicKey] = (),
+    *,
+    promoted_from: str = "",
+    moment: datetime | None = None,
 ) -> Verdict:
     """Decide on a release: a training record's model with the bundle that trained it, for one environment.
 
@@ -50,12 +66,27 @@ def judge_candidate(
         environment: its limits and policy decide.
         training: the record that made the model.
         bundle: the sources that trained it.
-        probe: loads and queries the model.
+        bind: gives the data that the environment binds.
+        probes: load and query models, check data.
         keys: whose signatures count where the policy demands signed work.
+        promoted_from: id of the release that is promoted; empty if none is.
+        moment: at which waivers must hold; None for now.
     """
+    live = _find_live(archive, environment, keys)
     subjects = {artifact.name: artifact.sha256 for artifact in training.outputs} | {BUNDLE: training.code.bundle_sha256}
-    evidence = tuple(collect_evidence(archive, environment, training, bundle, probe, keys))
-    return Verdict(environment.name, environment.sha256, subjects, evidence)
+    if live.release:
+        subjects[LIVE] = live.release.manifest_sha256
+    bound = judge_bound_data(archive, environment, training, bundle, bind, probes.check)
+    subjects |= bound.subjects
+    found = (
+        *collect_evidence(archive, environment, training, bundle, probes, live, keys, promoted_from),
+        *bound.evidence,
+    )
+    refused = any(each.finding is Finding.REFUSES for each in found)
+    given = read_waivers(archive, environment.name, keys) if refused else ()
+    evidence, waivers = waive_evidence(found, given, moment or utc_now(), signed=environment.policy.signed)
+    live_id = live.release.id if live.release else ""
+    return Verdict(environment.name, environment.sha256, subjects, evidence, live_id, waivers)
 
 
 def collect_evidence(
@@ -63,11 +94,14 @@ def collect_evidence(
     environment: Environment,
     training: Record,
     bundle: Bundle,
-    probe: Probe,
+    probes: Probes,
+    live: Live,
     keys: Sequence[PublicKey] = (),
+    promoted_from: str = "",
 ) -> Iterator[Evidence]:
-    """Everything that the gate looks at, in the order code, lineage, signatures, checks, metrics, model."""
+    """Everything that the gate looks at but bound data: code, promotion, lineage, signatures, checks, metrics, model."""
     yield from _judge_code(archive, environment, training, keys)
+    yield from judge_promotion(archive, environment, training, keys, promoted_from)
     try:
         lineage = read_lineage(archive, training)
     except (KitError, OSError) as error:
@@ -77,8 +111,9 @@ def collect_evidence(
     if environment.policy.signed:
         yield from (_judge_signature(archive, record, bundle.read_graph(), keys) for record in lineage)
     yield from _judge_checks(environment, lineage, bundle)
-    yield from _judge_metrics(archive, environment, training, keys)
-    yield _judge_model(archive, environment, training, probe)
+    yield from _judge_metrics(archive, environment, training, bundle, live, probes.evaluate)
+    yield _judge_model(archive, environment, training, probes)
+    yield from judge_litert(archive, environment, training, probes.compare)
 
 
 def _judge_code(
@@ -172,25 +207,29 @@ def _judge_check(
 
 
 def _judge_metrics(
-    archive: Archive, environment: Environment, training: Record, keys: Sequence[PublicKey]
+    archive: Archive, environment: Environment, training: Record, bundle: Bundle, live: Live, evaluate: Evaluate
 ) -> Iterator[Evidence]:
+    compared = LiveRelease(live.release.id, live.manifest) if live.release else None
+    if live.problem:
+        yield Evidence("metric", "live release", Finding.REFUSES, live.problem)
+        compared = LiveRelease("the live release", problem=live.problem)
+    yield from judge_evaluation(archive, environment, training, bundle, compared, evaluate)
+
+
+def _find_live(archive: Archive, environment: Environment, keys: Sequence[PublicKey]) -> Live:
+    """What is live in the environment, unless it cannot be relied on."""
     try:
-        live = archive.live_release(environment.name)
-        live_metrics: dict[str, Any] = archive.read_manifest(live).metrics if live else {}
-        unsigned = _find_unsigned(archive, archive.read_record(live.record), keys) if live else ""
+        release = find_live(archive, environment.name, keys, signed=environment.policy.signed)
+        manifest = archive.read_manifest(release) if release else None
+        unsigned = _find_unsigned(archive, archive.read_record(release.record), keys) if release else ""
     except (KitError, OSError) as error:
-        yield Evidence("metric", "live release", Finding.REFUSES, f"cannot be read: {error}")
-        return
+        return Live(problem=f"cannot be read: {error}")
     if unsigned and environment.policy.signed:
-        yield Evidence("metric", "live release", Finding.REFUSES, f"cannot be compared with: {unsigned}")
-        return
-    for name, limits in sorted(environment.gates.metrics.items()):
-        yield from judge_metric(
-            name, training.metrics.get(name), limits, live_metrics.get(name), live.id if live else ""
-        )
+        return Live(problem=f"cannot be compared with: {unsigned}")
+    return Live(release, manifest)
 
 
-def _judge_model(archive: Archive, environment: Environment, training: Record, probe: Probe) -> Evidence:
+def _judge_model(archive: Archive, environment: Environment, training: Record, probes: Probes) -> Evidence:
     model, golden = (training.output(name) for name in (environment.gates.model, environment.gates.golden))
     if model is None or golden is None:
         missing = environment.gates.model if model is None else environment.gates.golden
@@ -199,7 +238,7 @@ def _judge_model(archive: Archive, environment: Environment, training: Record, p
         with tempfile.TemporaryDirectory(prefix="kit-gate-") as folder:
             archive.objects.copy_artifact(model, Path(folder) / "model")
             archive.objects.copy_artifact(golden, Path(folder) / "golden.json")
-            outcome = probe(Path(folder) / "model", Path(folder) / "golden.json")
+            outcome = probes.model(Path(folder) / "model", Path(folder) / "golden.json")
     except (KitError, OSError) as error:
         return Evidence("model", model.name, Finding.REFUSES, f"cannot be read: {error}")
     return Evidence("model", model.name, Finding.HOLDS if outcome.passed else Finding.REFUSES, outcome.detail)

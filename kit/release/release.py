@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from kit.archive import RELEASE_FILE, Archive
 from kit.artifact import Artifact, media_type_of
 from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
-from kit.errors import NotFoundError, PolicyError, UsageError
+from kit.errors import KitError, NotFoundError, PolicyError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan, resolve_inputs
 from kit.execute.inputs import from_record, newest_success
 from kit.execute.plan import BUNDLE, bundle_of, choose_parameters
@@ -18,40 +16,111 @@ from kit.execute.signed import require_signed
 from kit.gate import Manifest, Release
 from kit.graph import RELEASE, RUN, Graph, Stage, require_bound
 from kit.record import Record
-from kit.release.evidence import Probe, ProbeOutcome, judge_candidate
+from kit.release.admission import require_still_admitted
+from kit.release.bound_data import bind_now
+from kit.release.difference import advise_to_cut, readable_release, require_no_drift
+from kit.release.drift import find_drift
+from kit.release.evidence import judge_candidate
+from kit.release.live import find_live
+from kit.release.probes import PROBES, Probes
+from kit.release.soundness import require_sound
+from kit.release.waivers import find_expired
 from kit.workspace import GateContext, ReleaseContext
 
 
-def probe_model(model: Path, golden: Path) -> ProbeOutcome:
-    """Load a SavedModel in a fresh process and compare its golden predictions."""
-    from kit.model import probe_saved_model
-
-    result = probe_saved_model(model, golden)
-    return ProbeOutcome(result.passed, result.detail)
-
-
-def plan_release(workbench: Workbench, order: Order, probe: Probe = probe_model) -> Plan:
+def plan_release(workbench: Workbench, order: Order, probes: Probes = PROBES) -> Plan:
     """Decide on the newest training of the environment that `[release] from` names, and plan the release notebook.
 
     The gate's verdict is reached here, before the notebook starts; the notebook can show it, not change it.
 
+    Args:
+        workbench: project, archive and collaborators.
+        order: any of its inputs may name another training; one record at most.
+        probes: load and query models, check data.
+
     Raises:
         NotFoundError: there is no training, or it has no such output.
-        PolicyError: the environment takes no releases.
+        PolicyError: the environment takes no releases, or none but promoted ones.
     """
     environment = workbench.project.read_environment(order.environment)
     if environment.release is None:
-        raise PolicyError(
-            f"environment {environment.name!r} takes no releases: give environments/{environment.name}.toml a table "
-            f'[release] with from = "<the environment that trains>"'
-        )
+        raise PolicyError(_tell_closed(environment))
     training = _choose_training(workbench, environment, order)
-    bundle = bundle_of(workbench.archive, training)
+    return _plan_candidate(workbench, order, environment, training, probes)
+
+
+def plan_promotion(workbench: Workbench, order: Order, release_id: str, probes: Probes = PROBES) -> Plan:
+    """Plan the release notebook for another environment, on bundle and training of a release, after every byte was verified.
+
+    Args:
+        workbench: project, archive and collaborators.
+        order: its environment is where to, with the configuration that the working tree has of it.
+        release_id: the release that is promoted.
+        probes: load and query models, check data.
+
+    Raises:
+        NotFoundError: there is no such release.
+        UsageError: it is one of that environment already, or the order names another training.
+        IntegrityError: the release is not what its gate admitted.
+        PolicyError: the environment takes no releases.
+    """
+    environment = workbench.project.read_environment(order.environment)
+    release = workbench.archive.find_release(release_id)
+    if release is None:
+        raise NotFoundError(f"release {release_id!r} does not exist; `kit releases` lists them")
+    if release.environment == environment.name:
+        raise UsageError(
+            f"{release.id} is a release of {environment.name!r} already; `kit rollback {environment.name} --to {release.id} "
+            f"--reason …` makes it live again"
+        )
+    if order.inputs:
+        raise UsageError(f"a promotion takes the training of {release.id}; it has no other inputs")
+    if environment.release is None and not environment.policy.promoted_from:
+        raise PolicyError(_tell_closed(environment))
+    manifest = require_sound(workbench.archive, release)
+    training = workbench.archive.read_record(manifest.training_record)
+    return _plan_candidate(workbench, order, environment, training, probes, promoted_from=release.id)
+
+
+def _tell_closed(environment: Environment) -> str:
+    name, sources = environment.name, environment.policy.promoted_from
+    if sources:
+        return (
+            f"environment {name!r} has no table [release]: it takes only what was released in {' or '.join(sources)} before; "
+            f"`kit promote {sources[0]}-N --to {name}` takes it through the gate"
+        )
+    return (
+        f"environment {name!r} takes no releases: give environments/{name}.toml a table [release] with from = "
+        f'"<the environment that trains>", or [policy] promoted_from = ["<environment>"]'
+    )
+
+
+def _plan_candidate(
+    workbench: Workbench,
+    order: Order,
+    environment: Environment,
+    training: Record,
+    probes: Probes,
+    promoted_from: str = "",
+) -> Plan:
+    """Judge a training and plan the release notebook of its bundle."""
+    archive = workbench.archive
+    bundle = bundle_of(archive, training)
     graph = bundle.read_graph()
     stage = graph.stage(RELEASE)
-    inputs = tuple(_release_input(workbench.archive, name, training) for name in stage.inputs)
-    workbench.notify(f"gate of {environment.name}: judging {training.id}")
-    verdict = judge_candidate(workbench.archive, environment, training, bundle, probe, workbench.trusted_keys)
+    inputs = tuple(_release_input(archive, name, training) for name in stage.inputs)
+    workbench.notify(f"gate of {environment.name}: judging {promoted_from or training.id}")
+    verdict = judge_candidate(
+        archive,
+        environment,
+        training,
+        bundle,
+        bind_now(archive, environment, workbench.project.root),
+        probes,
+        workbench.trusted_keys,
+        promoted_from=promoted_from,
+        moment=workbench.clock(),
+    )
     manifest = Manifest(
         environment=environment.name,
         bundle_sha256=training.code.bundle_sha256,
@@ -63,6 +132,8 @@ def plan_release(workbench: Workbench, order: Order, probe: Probe = probe_model)
         configuration_sha256=environment.sha256,
         metrics=training.metrics,
         verdict=verdict,
+        promoted_from=promoted_from,
+        python=training.machine.python,
     )
     parameters = choose_parameters(stage, graph, environment, order.parameters)
     gate = GateContext(verdict, manifest if verdict.passed else None)
@@ -74,30 +145,44 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
 
     Returns:
         The record, and the release; None if there is none, for the reasons that the record has.
+
+    Raises:
+        GateRefusedError: what the gate saw of other releases changed meanwhile; the record stays, without a number.
     """
     record = execute_plan(workbench, plan)
     if not record.succeeded or plan.gate is None or plan.gate.manifest is None:
         return record, None
-    return record, workbench.archive.add_release(plan.environment.name, record, workbench.clock())
+    archive, environment, manifest = workbench.archive, plan.environment, plan.gate.manifest
+    training = archive.read_record(manifest.training_record)
+
+    def admit() -> None:
+        require_still_admitted(archive, environment, manifest, training, workbench.trusted_keys, workbench.clock)
+
+    return record, archive.add_release(environment.name, record, workbench.clock(), admit)
 
 
 def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
     """Plan the run notebook of the live release, or of a named one: its bundle, its model, its frozen configuration.
 
+    Every byte that the release pins is verified first, then all that differs here from what was released is told at once.
+
     Raises:
         NotFoundError: nothing is live there.
-        PolicyError: the environment's file is no longer what was released.
+        IntegrityError: bytes are not those that were released.
+        PolicyError: something else differs and the order does not allow it, or the release may not be run any more.
     """
-    release = _choose_release(workbench.archive, order.environment, release_id)
-    manifest = workbench.archive.read_manifest(release)
+    release = _choose_release(workbench, order.environment, release_id)
+    with readable_release(release.environment):
+        manifest = workbench.archive.read_manifest(release)
     environment = decode_environment(manifest.configuration, f"release {release.id}")
     if not order.environment == environment.name == manifest.environment == release.environment:
         raise PolicyError(
             f"release {release.id} holds the verdict and the configuration of {environment.name!r}: it was never admitted "
             f"to {order.environment!r}; `kit verify` says more"
         )
-    _require_no_drift(workbench, environment, release)
+    drift = require_no_drift(release, manifest, find_drift(workbench, release, manifest), allow=order.allow_drift)
     require_signed(workbench.archive, environment, [release.record, manifest.training_record], workbench.trusted_keys)
+    _require_unexpired(workbench, environment, release, manifest)
     bundle = _released_bundle(workbench.archive, manifest)
     graph = bundle.read_graph()
     stage = graph.stage(RUN)
@@ -108,13 +193,15 @@ def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
     inputs = _run_inputs(workbench, order, environment, graph, release, manifest)
     build = workbench.archive.read_record(manifest.training_record).code.build
     context = ReleaseContext(release.id, manifest, "")
-    return finish_plan(workbench, order, stage, environment, bundle, build, parameters, inputs, release=context)
+    return finish_plan(
+        workbench, order, stage, environment, bundle, build, parameters, inputs, release=context, drift=drift
+    )
 
 
 def _choose_training(workbench: Workbench, environment: Environment, order: Order) -> Record:
     named = set(order.inputs.values())
     if len(named) > 1:
-        raise UsageError("a release takes one training: name one record with --input")
+        raise UsageError("a release takes one training: name one record with --from")
     if named:
         return workbench.archive.find_record(named.pop())
     producer = workbench.project.read_graph().producer_of(environment.gates.model)
@@ -137,18 +224,52 @@ def _release_input(archive: Archive, name: str, training: Record) -> ResolvedInp
     return ResolvedInput(Artifact(BUNDLE, sha256, size_bytes, media_type_of(BUNDLE)), source=f"code of {training.id}")
 
 
-def _choose_release(archive: Archive, environment: str, release_id: str) -> Release:
-    release = archive.find_release(release_id) if release_id else archive.live_release(environment)
+def _choose_release(workbench: Workbench, environment: str, release_id: str) -> Release:
+    archive = workbench.archive
+    with readable_release(environment):
+        if release_id:
+            release = archive.find_release(release_id)
+        else:
+            signed = _demands_signatures(workbench, environment)
+            release = find_live(archive, environment, workbench.trusted_keys, signed=signed)
     if release is None:
         what = (
             f"release {release_id!r} does not exist"
             if release_id
             else f"nothing is live in environment {environment!r}"
         )
-        raise NotFoundError(f"{what}; run `kit release --env {environment}` first")
+        raise NotFoundError(f"{what}; {_advise_to_release(workbench, environment)}")
     if release.environment != environment:
         raise UsageError(f"release {release.id} belongs to {release.environment!r}; use --env {release.environment}")
     return release
+
+
+def _advise_to_release(workbench: Workbench, name: str) -> str:
+    try:
+        environment = workbench.project.read_environment(name)
+    except KitError:
+        return f"run `kit release --env {name}` first"
+    sources = environment.policy.promoted_from
+    if environment.release is None and sources:
+        return f"promote one with `kit promote {sources[0]}-N --to {name}` first"
+    return f"run `kit release --env {name}` first"
+
+
+def _demands_signatures(workbench: Workbench, environment: str) -> bool:
+    """What the environment's file says; that it cannot be read is told as drift."""
+    try:
+        return workbench.project.read_environment(environment).policy.signed
+    except KitError:
+        return False
+
+
+def _require_unexpired(workbench: Workbench, environment: Environment, release: Release, manifest: Manifest) -> None:
+    keys = workbench.trusted_keys if environment.policy.signed else None
+    if expired := find_expired(workbench.archive, manifest.verdict, workbench.clock(), keys):
+        raise PolicyError(
+            f"release {release.id} was admitted only because of what no longer holds: {'; '.join(expired)}; renew it with "
+            f"`kit waive`, {advise_to_cut(release.environment)}, or go back with `kit rollback {release.environment}`"
+        )
 
 
 def _released_bundle(archive: Archive, manifest: Manifest) -> Bundle:
@@ -156,16 +277,6 @@ def _released_bundle(archive: Archive, manifest: Manifest) -> Bundle:
         () if manifest.commit and not archive.read_record(manifest.training_record).code.dirty else ("(released)",)
     )
     return Bundle(archive.objects.read(manifest.bundle_sha256), manifest.commit, changes)
-
-
-def _require_no_drift(workbench: Workbench, frozen: Environment, release: Release) -> None:
-    now = workbench.project.read_environment(frozen.name)
-    if now.sha256 != frozen.sha256:
-        keys = [key for key, value in now.configuration.items() if frozen.configuration.get(key) != value]
-        raise PolicyError(
-            f"environments/{frozen.name}.toml differs from what {release.id} froze, in: {', '.join(sorted(keys))}; "
-            f"cut a new release with `kit release --env {frozen.name}`, or take the change back"
-        )
 
 
 def _run_inputs(

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from kit.record import Record
+from kit.report.life import Life
 from kit.report.rows import FILTERS, ReleaseRow, main_metric, newest_first
 from kit.report.style import index_policy, index_script, style_sheet
 
@@ -39,6 +40,7 @@ def render_index(
     environments: Sequence[str] = (),
     title: str = "Records and releases",
     coverage: str = "",
+    lives: Sequence[Life] = (),
 ) -> str:
     """The index page.
 
@@ -48,6 +50,7 @@ def render_index(
         environments: names to show even if nothing happened in them yet, first and in this order.
         title: the project's name.
         coverage: what vouches for the archive as a whole, in a sentence.
+        lives: what was live in each environment; these have pages of their own.
     """
     ordered = newest_first(records)
     released = sorted(releases, key=lambda release: (release.time, release.id), reverse=True)
@@ -59,6 +62,7 @@ def render_index(
         rows=[(record, main_metric(record)) for record in ordered],
         releases=released,
         environments=_environments(ordered, released, environments),
+        lives={life.environment: life for life in lives},
         trends=find_trends(ordered),
         style=style_sheet(),
         script=index_script(),

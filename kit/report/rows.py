@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -25,6 +25,40 @@ class EvidenceRow(msgspec.Struct, frozen=True):
     finding: str
     detail: str = ""
 
+    @property
+    def tone(self) -> str:
+        """The colour class of the finding."""
+        return {"holds": "good", "refuses": "bad", "waived": "open"}.get(self.finding, "quiet")
+
+
+class WaiverRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A waiver as pages show it.
+
+    Attributes:
+        evidence: `<kind>:<subject>`.
+        state: how it stands now, in a few words.
+        who: who decided.
+        time: when; None where only the verdict tells of it.
+        reason: in that person's words.
+        until: the last day on which it holds.
+        holds: True if it lets something pass today.
+        revoked: True for a decision that took an earlier one back.
+    """
+
+    evidence: str
+    state: str
+    who: str
+    time: datetime | None = None
+    reason: str = ""
+    until: date | None = None
+    holds: bool = False
+    revoked: bool = False
+
+    @property
+    def is_alarming(self) -> bool:
+        """True for one that has run out or cannot be read: what rests on it does not stand."""
+        return not self.holds and not self.revoked and not self.state.startswith("replaced")
+
 
 class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
     """A release, or the refusal of one, as the index shows it.
@@ -36,6 +70,11 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
         live: True for the release that its environment runs now.
         passed: the gate's verdict.
         reasons: why the gate refused; empty if it passed.
+        promoted_from: id of the release that it repeats.
+        waivers: those that it rests on.
+        training: id of the record that made its model.
+        commit: of its sources.
+        manifest_sha256: digest of its release.json.
     """
 
     id: str
@@ -47,6 +86,23 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool = True
     reasons: tuple[str, ...] = ()
     evidence: tuple[EvidenceRow, ...] = ()
+    promoted_from: str = ""
+    waivers: tuple[WaiverRow, ...] = ()
+    training: str = ""
+    commit: str = ""
+    manifest_sha256: str = ""
+
+    @property
+    def tone(self) -> str:
+        """The colour class of the verdict: waived evidence is not as good as evidence that holds."""
+        return "bad" if not self.passed else "open" if self.waivers else "good"
+
+    @property
+    def summary(self) -> str:
+        """The verdict in a few words."""
+        if not self.passed:
+            return "refused"
+        return f"passed, {len(self.waivers)} waived" if self.waivers else "passed"
 
 
 def main_metric(record: Record) -> tuple[str, float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import msgspec
 
 from kit.errors import KitError
-from kit.files import canonical_json, sha256_bytes, write_atomically
+from kit.files import canonical_json, sha256_bytes, utc_now, write_atomically
 from kit.lineage import Again
 from kit.record import Record, Status
 from kit.report.index import render_index
+from kit.report.life import Life, render_life
 from kit.report.page import render_record_page
 from kit.report.rows import ReleaseRow
 
@@ -32,6 +34,8 @@ def write_reports(
     coverage: str = "",
     read_signature: Callable[[str], str] = lambda _: "",
     reproductions: Sequence[Again] = (),
+    lives: Sequence[Life] = (),
+    now: datetime | None = None,
 ) -> Path:
     """Bring the site up to date.
 
@@ -39,12 +43,14 @@ def write_reports(
         records: all records of the archive.
         read_notebook: gives the executed notebook of a record by id; called only for pages that must be made.
         releases: see `render_index`.
-        folder: where the site lies; `records/<id>.html` and `index.html` in it are replaced.
+        folder: where the site lies; `records/<id>.html`, `environments/<name>.html` and `index.html` in it are replaced.
         environments: see `render_index`.
         title: see `render_index`.
         coverage: see `render_index`.
         read_signature: gives the sentence on who vouches for a record; called as `read_notebook` is.
         reproductions: all that the ledger tells of.
+        lives: what was live in each environment.
+        now: the time; without it the clock's.
 
     Returns:
         The index page.
@@ -61,8 +67,11 @@ def write_reports(
                 record, notebook, known_records=known, content_key=key, signature=signature, reproductions=again
             )
             write_atomically(path, page.encode("utf-8", "replace"))
+    for life in lives:
+        page = render_life(life, title=title, known_records=known, now=now or utc_now())
+        write_atomically(folder / "environments" / f"{life.environment}.html", page.encode("utf-8", "replace"))
     index = folder / "index.html"
-    page = render_index(found, releases, environments=environments, title=title, coverage=coverage)
+    page = render_index(found, releases, environments=environments, title=title, coverage=coverage, lives=lives)
     write_atomically(index, page.encode("utf-8", "replace"))
     return index
 

@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from kit.archive import Archive, describe_coverage
+from kit.decision import Waiver
 from kit.environment import list_environments
 from kit.errors import IntegrityError, NotFoundError
 from kit.execute import complete_record, describe_signature, read_notebook_of
-from kit.files import write_atomically
+from kit.files import utc_now, write_atomically
 from kit.gate import Release, Verdict
 from kit.graph import RELEASE
 from kit.lineage import Again, list_reproductions
 from kit.project import Project
 from kit.record import Record
+from kit.release import GivenWaiver, read_waivers
+from kit.release.live import find_turn
+from kit.release.waivers import describe_state, find_decisive
+from kit.report.life import read_life
 from kit.report.page import render_record_page
-from kit.report.rows import EvidenceRow, ReleaseRow
+from kit.report.rows import EvidenceRow, ReleaseRow, WaiverRow
 from kit.report.site import write_reports
 
 
-def make_reports(project: Project, archive: Archive) -> Path:
-    """Make the page of every record and the index; gives the index. Pages that are up to date are left."""
+def make_reports(project: Project, archive: Archive, now: datetime | None = None) -> Path:
+    """Make the pages of all records and environments and the index; gives the index. Record pages that are up to date are left.
+
+    Args:
+        project: says where.
+        archive: what they show.
+        now: decides whether a waiver holds; without it the clock does.
+    """
+    now = now or utc_now()
     records = [complete_record(record, archive) for record in archive.records()]
+    releases = [*_list_releases(archive, now), *_list_refusals(records)]
+    environments = list_environments(project.environments)
+    names = dict.fromkeys([*environments, *sorted({each.environment for each in releases})])
     return write_reports(
         records,
         lambda record_id: read_executed_notebook(archive, record_id),
-        [*_list_releases(archive), *_list_refusals(records)],
+        releases,
         project.reports,
-        environments=list_environments(project.environments),
+        environments=environments,
+        lives=[read_life(archive, name, releases, now) for name in names],
+        now=now,
         title=project.name,
         coverage=describe_coverage(archive),
         read_signature=lambda record_id: describe_signature(archive, record_id),
@@ -65,28 +86,56 @@ def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
     return read_notebook_of(archive.read_record(record_id), archive)
 
 
-def _list_releases(archive: Archive) -> list[ReleaseRow]:
+def _list_releases(archive: Archive, now: datetime) -> list[ReleaseRow]:
     releases = archive.list_releases()
-    live = {release.environment: release.id for release in releases}
-    return [_row_of(archive, release, live[release.environment]) for release in releases]
+    live = {name: find_turn(archive, name) for name in {release.environment for release in releases}}
+    made_live = {turn.release for turn in live.values() if turn}
+    given = read_waivers(archive)
+    return [_row_of(archive, release, given, now, live=release.id in made_live) for release in releases]
 
 
-def _row_of(archive: Archive, release: Release, live: str) -> ReleaseRow:
-    try:
-        verdict = archive.read_manifest(release).verdict
-        problems = verdict.reasons
-    except (NotFoundError, IntegrityError) as error:  # shown as what it is: a release that cannot be trusted any more
-        verdict, problems = None, (f"release.json: {error}",)
-    return ReleaseRow(
+def _row_of(
+    archive: Archive, release: Release, given: Sequence[GivenWaiver], now: datetime, *, live: bool
+) -> ReleaseRow:
+    row = ReleaseRow(
         id=release.id,
         environment=release.environment,
         time=release.time,
         record=release.record,
         who=release.who,
-        live=release.id == live,
-        passed=not problems,
-        reasons=problems,
-        evidence=_rows_of(verdict) if verdict else (),
+        live=live,
+        manifest_sha256=release.manifest_sha256,
+    )
+    try:
+        manifest = archive.read_manifest(release)
+    except (NotFoundError, IntegrityError) as error:  # shown as what it is: a release that cannot be trusted any more
+        return msgspec.structs.replace(row, passed=False, reasons=(f"release.json: {error}",))
+    verdict = manifest.verdict
+    return msgspec.structs.replace(
+        row,
+        passed=verdict.passed,
+        reasons=verdict.reasons,
+        evidence=_rows_of(verdict),
+        promoted_from=manifest.promoted_from,
+        waivers=tuple(_waiver_row(each, _of_environment(given, each.environment), now) for each in verdict.waivers),
+        training=manifest.training_record,
+        commit=manifest.commit or "",
+    )
+
+
+def _of_environment(given: Sequence[GivenWaiver], environment: str) -> tuple[GivenWaiver, ...]:
+    return tuple(each for each in given if each.waiver is None or each.waiver.environment == environment)
+
+
+def _waiver_row(waiver: Waiver, given: Sequence[GivenWaiver], now: datetime) -> WaiverRow:
+    decisive = find_decisive(given, waiver.evidence)
+    return WaiverRow(
+        evidence=waiver.evidence,
+        state=describe_state(waiver, given, now),
+        who=waiver.who,
+        reason=waiver.reason,
+        until=waiver.until,
+        holds=bool(decisive and decisive.waiver and decisive.waiver.holds_at(now)),
     )
 
 

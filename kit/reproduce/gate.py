@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -10,15 +10,17 @@ from kit.archive import Archive
 from kit.bundle import Bundle
 from kit.environment import Environment
 from kit.execute import Workbench
-from kit.gate import Manifest, Release
+from kit.gate import Manifest
 from kit.ledger import Entry, Kind
 from kit.record import Record
-from kit.release import Probe, judge_candidate
+from kit.release import Probes, judge_candidate
+from kit.release.bound_data import bind_as_judged
+from kit.release.evidence import LIVE
 from kit.workspace import GateContext
 
 
 class ArchiveThen(Archive):
-    """An archive as a past execution saw it: what was live then, and the builds that there were.
+    """An archive as a past execution saw it: releases, rollbacks and waivers of then, and the builds that there were.
 
     Args:
         archive: as it is now.
@@ -34,10 +36,9 @@ class ArchiveThen(Archive):
         """The newest record of then that is accepted."""
         return super().newest(lambda record: record.started <= self._started and accept(record))
 
-    def live_release(self, environment: str) -> Release | None:
-        """What was live in an environment then."""
-        names = {e.release for e in self.ledger.read_entries() if e.kind is Kind.RELEASE and self._was_before(e)}
-        return next((each for each in reversed(self.list_releases(environment)) if each.id in names), None)
+    def tell(self, *kinds: Kind) -> Iterator[Entry]:
+        """The ledger's entries of some kinds up to then, newest first."""
+        return filter(self._was_before, super().tell(*kinds))
 
     def _was_before(self, entry: Entry) -> bool:
         return entry.seq < self._start if self._start else entry.time <= self._started
@@ -50,7 +51,7 @@ def judge_again(
     bundle: Bundle,
     manifest: Manifest,
     again: Mapping[str, Record],
-    probe: Probe,
+    probes: Probes,
 ) -> GateContext:
     """The gate's verdict on the training that a release took, or on the one that did it again.
 
@@ -61,7 +62,7 @@ def judge_again(
         bundle: that the record executed.
         manifest: that it wrote.
         again: reproductions by the id of the record that they did again.
-        probe: loads and queries the model.
+        probes: load and query models, check data.
 
     Raises:
         NotFoundError: the training is not in the archive.
@@ -69,7 +70,20 @@ def judge_again(
     training = again.get(manifest.training_record) or workbench.archive.read_record(manifest.training_record)
     then = ArchiveThen(workbench.archive, record)
     workbench.notify(f"gate of {environment.name}: judging {training.id}, as of {record.id}")
-    verdict = judge_candidate(then, environment, training, bundle, probe, workbench.trusted_keys)
+    verdict = judge_candidate(
+        then,
+        environment,
+        training,
+        bundle,
+        bind_as_judged(then, manifest.verdict),
+        probes,
+        workbench.trusted_keys,
+        promoted_from=manifest.promoted_from,
+        moment=record.started,
+    )
+    if not manifest.python:  # an older kit did not tell what it compared with
+        subjects = {name: sha256 for name, sha256 in verdict.subjects.items() if name != LIVE}
+        verdict = msgspec.structs.replace(verdict, live="", subjects=subjects)
     admitted = msgspec.structs.replace(
         manifest,
         training_record=training.id,
@@ -77,5 +91,6 @@ def judge_again(
         lock_sha256=training.software.lock_sha256,
         metrics=training.metrics,
         verdict=verdict,
+        python=training.machine.python if manifest.python else "",
     )
     return GateContext(verdict, admitted if verdict.passed else None)

@@ -14,7 +14,7 @@ from kit.gate import Evidence, Manifest, decode_manifest
 from kit.reproduce.names import Names
 
 # How far a number was from its limit: the numbers are compared as metrics and outputs, here counts that it was kept.
-_MEASURED = ("metric", "model")
+_MEASURED = ("metric", "drop", "slice", "model")
 
 
 def compare_manifests(

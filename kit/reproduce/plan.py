@@ -20,7 +20,7 @@ from kit.gate import Manifest, decode_manifest
 from kit.graph import RELEASE, RUN, Stage
 from kit.parameter import ResolvedParameter, require_value
 from kit.record import Record
-from kit.release import Probe
+from kit.release import Probes
 from kit.reproduce.gate import judge_again
 from kit.statement import subjects_of
 from kit.workspace import ReleaseContext
@@ -30,14 +30,14 @@ _COMPARED = ("record.json", "executed.ipynb", "requirements.txt")  # of a record
 Again = Mapping[str, Record]  # id of a record -> the record that did it again
 
 
-def plan_again(workbench: Workbench, record: Record, again: Again, probe: Probe) -> Plan:
+def plan_again(workbench: Workbench, record: Record, again: Again, probes: Probes) -> Plan:
     """Plan to execute a record's work again.
 
     Args:
         workbench: project, archive and collaborators; of the project only its folder matters.
         record: a succeeded one.
         again: reproductions whose outputs are read instead of those of the records that they did again.
-        probe: for a release: loads and queries the model.
+        probes: for a release: load and query models, check data.
 
     Raises:
         UsageError: the record did not succeed, so there is no result to do again.
@@ -61,7 +61,7 @@ def plan_again(workbench: Workbench, record: Record, again: Again, probe: Probe)
         reproduces=record.id,
     )
     if stage.name == RELEASE:
-        gate = judge_again(workbench, record, environment, bundle, read_manifest_of(archive, record), again, probe)
+        gate = judge_again(workbench, record, environment, bundle, read_manifest_of(archive, record), again, probes)
         return dataclasses.replace(plan, gate=gate)
     return dataclasses.replace(plan, release=_find_released(archive, record)) if stage.name == RUN else plan
 
@@ -205,14 +205,18 @@ def _as_entry(artifact: Artifact) -> TreeEntry:
 
 
 def _find_released(archive: Archive, record: Record) -> ReleaseContext:
+    """The release that a record executed, by the digest of the release.json that it read; it may have come in a file."""
+    read = next((each.artifact for each in record.inputs if each.artifact.name == RELEASE_FILE), None)
     release = archive.find_release(record.release or "")
-    if release is None:
-        raise NotFoundError(f"release {record.release!r}, which record {record.id} executed, is not in the ledger")
-    manifest = archive.read_manifest(release)
+    if read is None or not record.release:
+        raise NotFoundError(f"record {record.id} names no release, or read no {RELEASE_FILE}")
+    if release and release.manifest_sha256 != read.sha256:
+        raise IntegrityError(f"record {record.id} executed another release than the {release.id} of this ledger")
+    manifest = decode_manifest(archive.objects.read(read.sha256), f"release {record.release}")
     if manifest.configuration_sha256 != record.configuration_sha256:
         raise IntegrityError(
-            f"release {release.id} froze another configuration than record {record.id} was executed with"
+            f"release {record.release} froze another configuration than record {record.id} was executed with"
         )
     for artifact in manifest.artifacts:
-        require_object(archive, artifact, f"{artifact.name!r} of release {release.id}")
-    return ReleaseContext(release.id, manifest, "")
+        require_object(archive, artifact, f"{artifact.name!r} of release {record.release}")
+    return ReleaseContext(record.release, manifest, "")

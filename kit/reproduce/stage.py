@@ -15,7 +15,7 @@ from kit.ledger import Kind
 from kit.lineage import Code, Level
 from kit.provenance import describe_software
 from kit.record import Record, Status
-from kit.release import Probe, probe_model
+from kit.release import PROBES, Probes
 from kit.reproduce.findings import Finding, Reproduction, level_of
 from kit.reproduce.judge import judge_records
 from kit.reproduce.names import Names
@@ -28,7 +28,7 @@ _INPUT_CHANGED = "InputChanged"  # kind of failure, see kit.execute.judge
 
 
 def reproduce_record(
-    workbench: Workbench, record: Record, again: Mapping[str, Record] | None = None, probe: Probe = probe_model
+    workbench: Workbench, record: Record, again: Mapping[str, Record] | None = None, probes: Probes = PROBES
 ) -> Reproduction:
     """Do an execution again here, with what is installed now, and compare.
 
@@ -36,7 +36,7 @@ def reproduce_record(
         workbench: project, archive and collaborators.
         record: a succeeded one.
         again: reproductions whose outputs are read instead of those of the records that they did again, by their id.
-        probe: for a release: loads and queries the model.
+        probes: for a release: load and query models, check data.
 
     Raises:
         UsageError: the record did not succeed.
@@ -45,7 +45,7 @@ def reproduce_record(
     again = again or {}
     found = Reproduction(record=record.id, stage=record.stage, notes=_note_kit(record))
     try:
-        plan = plan_again(workbench, record, again, probe)
+        plan = plan_again(workbench, record, again, probes)
     except (NotFoundError, IntegrityError) as error:
         code = Code.INPUT_NOT_AVAILABLE if isinstance(error, NotFoundError) else Code.INPUT_CHANGED
         return msgspec.structs.replace(found, findings=(Finding(code, "", str(error)),))

@@ -11,7 +11,7 @@ from kit.execute import Workbench
 from kit.graph import RELEASE
 from kit.lineage import Code, read_lineage
 from kit.record import Record
-from kit.release import Probe, probe_model
+from kit.release import PROBES, Probes
 from kit.reproduce.elsewhere import find_obstacle, reproduce_elsewhere
 from kit.reproduce.findings import Finding, Report, Reproduction
 from kit.reproduce.plan import read_manifest_of, require_result
@@ -27,7 +27,7 @@ def reproduce(
     *,
     with_recorded_packages: bool = True,
     again: Mapping[str, str] | None = None,
-    probe: Probe = probe_model,
+    probes: Probes = PROBES,
     shell: Shell | None = None,
 ) -> Report:
     """Do a record again, or everything from raw data to a release, each stage on what the ones before made again.
@@ -37,7 +37,7 @@ def reproduce(
         subject: any unique beginning or end of a record's id, or `release:<id>`.
         with_recorded_packages: rebuild the packages that were installed then, where others are installed here.
         again: ids of reproductions to read from, by the id of the record that they did again.
-        probe: for a release: loads and queries the model.
+        probes: for a release: load and query models, check data.
         shell: starts other programs.
 
     Raises:
@@ -54,7 +54,7 @@ def reproduce(
                 return Reproduction(record=record.id, stage=record.stage, findings=(obstacle,))
             if differences:
                 return reproduce_elsewhere(workbench, record, done, differences, shell or RealShell())
-        return reproduce_record(workbench, record, done, probe)
+        return reproduce_record(workbench, record, done, probes)
 
     if not subject.startswith(RELEASE_PREFIX):
         if archive.find_release(subject):

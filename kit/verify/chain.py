@@ -114,43 +114,48 @@ def _judge_entry(chain: Chain, seq: int, data: bytes, before: str) -> Iterator[F
 
 
 def _judge_releases(chain: Chain) -> Iterator[Finding]:
-    """The ledger numbers releases without gaps, and an execution cuts one at most, after its end."""
+    """The ledger numbers releases without gaps; an execution cuts one at most, after its end; only those are rolled back to."""
     newest: dict[str, int] = {}
     ended: set[str] = set()
     cut: dict[str, str] = {}
+    released: set[tuple[str, str]] = set()
     for seq, entry in chain.entries.items():
         path = f"ledger/{seq:09d}.json"
+        if entry.kind is Kind.ROLLBACK:
+            if (entry.record, entry.release) not in released and not chain.has_gap:
+                what, found = f"a release {entry.release} cut by {entry.record} before", "none"
+                yield false(Code.UNLOGGED, path, what, found, "what was never released was made live")
+            continue
         if entry.kind is not Kind.RELEASE:
             ended |= {entry.record} if entry.kind in (Kind.END, Kind.IMPORT) else set()
             if entry.release:
                 yield false(Code.REWRITTEN, path, "no release", entry.release, "only a release has an id")
             continue
-        environment, _, number = entry.release.rpartition("-")
-        wanted = f"{environment}-{newest.get(environment, 0) + 1}"
-        newest[environment] = max(newest.get(environment, 0), int(number or 0))
-        if entry.release != wanted:
-            yield false(
-                Code.REWRITTEN, path, f"release {wanted}", entry.release, "kit numbers releases without gaps, each once"
-            )
+        yield from _judge_number(path, entry, newest)
         if entry.record in cut:
             what = f"one release by {entry.record}, {cut[entry.record]}"
             yield false(Code.REWRITTEN, path, what, entry.release, "an older verdict was entered again")
         if entry.record not in ended:
-            yield false(
-                Code.UNLOGGED,
-                path,
-                f"an end of {entry.record} before its release",
-                "none",
-                "nothing was sealed that could be released",
-            )
+            what, meaning = f"an end of {entry.record} before its release", "nothing was sealed that could be released"
+            yield false(Code.UNLOGGED, path, what, "none", meaning)
         cut[entry.record] = entry.release
+        released.add((entry.record, entry.release))
+
+
+def _judge_number(path: str, entry: Entry, newest: dict[str, int]) -> Iterator[Finding]:
+    environment, _, number = entry.release.rpartition("-")
+    wanted = f"{environment}-{newest.get(environment, 0) + 1}"
+    newest[environment] = max(newest.get(environment, 0), int(number or 0))
+    if entry.release != wanted:
+        meaning = "kit numbers releases without gaps, each once"
+        yield false(Code.REWRITTEN, path, f"release {wanted}", entry.release, meaning)
 
 
 def _judge_places(chain: Chain) -> Iterator[Finding]:
     """Each execution starts once, ends at most once, and in that order."""
     first: dict[tuple[str, Kind], int] = {}
     for seq, entry in chain.entries.items():
-        if entry.kind in (Kind.RELEASE, Kind.REPRODUCTION):
+        if entry.kind not in (Kind.START, Kind.END, Kind.IMPORT):
             continue
         path = f"ledger/{seq:09d}.json"
         earlier = first.setdefault((entry.record, entry.kind), seq)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kit.archive import RELEASE_FILE, VERDICT, Objects
 from kit.errors import IntegrityError
-from kit.execute.plan import BUNDLE
 from kit.files import read_regular, sha256_bytes
 from kit.gate import Manifest, decode_manifest
 from kit.graph import RELEASE
 from kit.ledger import Entry, Kind
 from kit.record import Record
+from kit.release.verdict import bound_digests
 from kit.signing import PublicKey, decode_envelope
 from kit.statement import subjects_of
 from kit.verify.chain import Chain
@@ -23,6 +22,7 @@ from kit.verify.objects import Hashed
 from kit.verify.records import Examined, judge_signature
 
 _VOID = "the gate has not admitted these bytes"
+_BESIDE = ("data/", "live/")
 
 
 def judge_entries(
@@ -44,7 +44,7 @@ def judge_entries(
             meaning = "no such execution was ever announced"
             yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", f"a record {entry.record}", "none", meaning)
         elif entry.kind is Kind.RELEASE:
-            yield from judge_release(archive, entry, examined.record, keys)
+            yield from judge_release(archive, entry, examined.record, hashed, keys)
         else:
             is_imported = entry.record in imported
             yield from _judge_reproduction(archive, entry, examined.record, hashed, keys, imported=is_imported)
@@ -72,13 +72,16 @@ def _judge_reproduction(
         yield false(Code.EDITED, path, what, f"one by {named}", "the entry names something that did not happen")
 
 
-def judge_release(archive: Path, entry: Entry, record: Record | None, keys: Sequence[PublicKey]) -> Iterator[Finding]:
+def judge_release(
+    archive: Path, entry: Entry, record: Record | None, hashed: Hashed, keys: Sequence[PublicKey]
+) -> Iterator[Finding]:
     """Verify one release.
 
     Args:
         archive: its folder.
         entry: the ledger's.
         record: the one that cut it, if it could be read.
+        hashed: objects, those of `list_beside` among them.
         keys: trusted ones.
     """
     path = f"records/{entry.record}/{VERDICT}"
@@ -108,11 +111,11 @@ def judge_release(archive: Path, entry: Entry, record: Record | None, keys: Sequ
                 found,
                 f"the gate of {environment} has not admitted it",
             )
-        yield from _judge_manifest(archive, path, entry, record, subjects_of(statement))
+        yield from _judge_manifest(archive, path, entry, record, hashed, subjects_of(statement))
 
 
 def _judge_manifest(
-    archive: Path, path: str, entry: Entry, record: Record, subjects: Mapping[str, str]
+    archive: Path, path: str, entry: Entry, record: Record, hashed: Hashed, subjects: Mapping[str, str]
 ) -> Iterator[Finding]:
     output = record.output(RELEASE_FILE)
     sha256 = subjects.get(RELEASE_FILE, "")
@@ -124,12 +127,30 @@ def _judge_manifest(
         manifest = decode_manifest(read_regular(Objects(archive / "objects").path(sha256)), f"release {entry.release}")
     except (IntegrityError, OSError):
         return  # the object itself is missing or changed, which is said there
-    bound: dict[str, Any] = _bound(manifest)
+    beside = _beside(manifest)
+    bound = bound_digests(manifest) | beside
     for name in sorted(bound.keys() | (subjects.keys() - {RELEASE_FILE})):
         if bound.get(name) != subjects.get(name):
             expected, found = short(subjects.get(name, "")), short(bound.get(name, ""))
             yield false(Code.EDITED, f"{path}, {name}", expected, found, _VOID)
+    for name, each in sorted(beside.items()):
+        if each not in hashed.sound | hashed.damaged:
+            what, meaning = f"{name}, object {short(each)}", "what the gate looked at was removed"
+            yield false(Code.MISSING, Objects(Path("objects")).path(each).as_posix(), what, "nothing", meaning)
 
 
-def _bound(manifest: Manifest) -> dict[str, Any]:
-    return {**{artifact.name: artifact.sha256 for artifact in manifest.artifacts}, BUNDLE: manifest.bundle_sha256}
+def _beside(manifest: Manifest) -> dict[str, str]:
+    """What a verdict was reached on beside what is released: the environment's data, and what was live."""
+    return {name: sha256 for name, sha256 in manifest.verdict.subjects.items() if name.startswith(_BESIDE)}
+
+
+def list_beside(archive: Path, record: Record | None) -> Iterator[str]:
+    """Digests of the objects that the verdict on a release was reached on, beside what its record names."""
+    output = record.output(RELEASE_FILE) if record else None
+    if output is None:
+        return
+    try:
+        data = read_regular(Objects(archive / "objects").path(output.sha256))
+        yield from _beside(decode_manifest(data, RELEASE_FILE)).values()
+    except (IntegrityError, OSError):
+        return  # said where the object is looked at

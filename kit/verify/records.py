@@ -222,7 +222,17 @@ def _judge_statement(where: str, record: Record, statement: dict[str, Any]) -> I
             yield false(Code.EDITED, f"{where}/record.json, {name}", expected, found, meaning)
 
 
-_ANNOUNCED = ("stage", "environment", "configuration_sha256", "parameters", "code", "started", "release", "reproduces")
+_ANNOUNCED = (
+    "stage",
+    "environment",
+    "configuration_sha256",
+    "parameters",
+    "code",
+    "started",
+    "release",
+    "reproduces",
+    "drift",
+)
 
 
 def _judge_start(folder: Path, where: str, record: Record, start: Entry) -> Iterator[Finding]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from kit.ledger import Kind
 from kit.signing import PublicKey, Standing
-from kit.verify.entries import judge_release
+from kit.verify.entries import judge_release, list_beside
 from kit.verify.executions import examine
 from kit.verify.findings import Code, Finding, Report, false, noted, undecided
 from kit.verify.ledgered import Ledgered, read_ledgered, undecidable_unless_readable
 from kit.verify.notes import Noted
-from kit.verify.objects import hash_named, judge_objects, list_artifacts, list_needed
+from kit.verify.objects import Hashed, hash_named, judge_objects, list_artifacts, list_needed
 from kit.verify.records import Examined
 
 
@@ -40,10 +40,10 @@ def verify_record(
         return ledgered.report(record_id, hash_named(archive, ()), [], [unlogged])
     examined = examine(archive, record_id, ledgered.origin, ledgered.books, keys)
     needed = {sha256 for _, artifact, _ in list_artifacts(examined.record) for sha256 in list_needed(artifact, archive)}
-    hashed = hash_named(archive, needed)
+    hashed = hash_named(archive, {*needed, *list_beside(archive, examined.record)})
     findings = [*examined.findings, *judge_objects(archive, examined.record, hashed)]
     findings += _judge_standing(where, examined, keys)
-    findings += _judge_entries(archive, where, ledgered, record_id, examined, keys)
+    findings += _judge_entries(archive, where, ledgered, record_id, examined, hashed, keys)
     return ledgered.report(record_id, hashed, [examined], findings)
 
 
@@ -57,11 +57,17 @@ def _judge_standing(where: str, examined: Examined, keys: Sequence[PublicKey]) -
 
 
 def _judge_entries(
-    archive: Path, where: str, ledgered: Ledgered, record_id: str, examined: Examined, keys: Sequence[PublicKey]
+    archive: Path,
+    where: str,
+    ledgered: Ledgered,
+    record_id: str,
+    examined: Examined,
+    hashed: Hashed,
+    keys: Sequence[PublicKey],
 ) -> Iterator[Finding]:
     if record_id not in ledgered.books.ends:
         meaning = "nothing of it was sealed, so nothing of it can be proved"
         yield undecided(Code.LOST, where, "an end in the ledger", "none", meaning)
     for entry in ledgered.chain.of_kind(Kind.RELEASE):
         if entry.record == record_id:
-            yield from judge_release(archive, entry, examined.record, keys)
+            yield from judge_release(archive, entry, examined.record, hashed, keys)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kit.archive import MARKER, OPEN
 from kit.signing import PublicKey, Standing
+from kit.verify.decisions import judge_decisions
 from kit.verify.entries import judge_entries
 from kit.verify.executions import Books, examine
 from kit.verify.findings import Code, Finding, Report, false, noted
@@ -41,6 +42,7 @@ def verify_archive(archive: Path, keys: Sequence[PublicKey] = (), outside: Seque
     for examined in found.values():
         findings += [*examined.findings, *judge_objects(archive, examined.record, hashed)]
     findings += judge_entries(archive, chain, found, hashed, keys)
+    findings += judge_decisions(archive, ledgered.origin, chain, found, hashed, keys)
     findings += _judge_unsigned(list(found.values()))
     return ledgered.report(str(archive), hashed, list(found.values()), findings)
 

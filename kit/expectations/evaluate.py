@@ -1,4 +1,4 @@
-"""Great Expectations, failing closed: a suite file, one artifact, and a result that holds none of the data's values.
+"""Great Expectations, failing closed: each expectation's result on a table, without the data's values.
 
 Great Expectations passes an empty suite and an empty table, drops an expectation whose type it does not know, and puts
 row values into results and messages. So suites are parsed strictly (`kit.suite`), expectations are evaluated one by
@@ -8,25 +8,18 @@ one, and everything that is not a clear pass becomes an error in the result. Onl
 from __future__ import annotations
 
 import builtins
-import io
-import json
 import math
 import re
 import sys
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kit.check import CheckResult, ExpectationResult, Finding
-from kit.errors import SuiteError
-from kit.files import sha256_bytes
-from kit.suite import Expectation, Suite, load_suite
+from kit.check import ExpectationResult, Finding
+from kit.suite import Expectation
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMATS = (".parquet", ".csv", ".json", ".jsonl")
 
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
 
@@ -38,77 +31,8 @@ _OBSERVES_COLUMNS = re.compile(r"expect_table_columns_to_match_")
 _LEAST_ROWS_OF_A_MEAN = 10
 
 
-def check_artifact(path: Path, name: str, suite_path: Path, sha256: str | None = None) -> CheckResult:
-    """Evaluate a suite on an artifact's bytes; never raises for what it finds, never passes for want of evidence.
-
-    Args:
-        path: the artifact's file: Parquet, CSV, JSON (a list of objects) or JSON lines.
-        name: the artifact's name.
-        suite_path: the suite file.
-        sha256: digest that the bytes must have; without it they are taken as they are.
-
-    Returns:
-        The result. Row values are never in it. What went wrong with the check as a whole is in `errors`.
-    """
-    suite, frame, errors = Suite(suite_path.stem, "", ()), None, []
-    digest = ""
-    try:
-        suite = load_suite(suite_path)
-    except SuiteError as error:
-        errors.append(str(error))
-    try:
-        data = path.read_bytes()
-        digest = sha256_bytes(data)
-        if sha256 is not None and sha256 != digest:
-            errors.append(f"{name}: the bytes are not those expected: sha256 {digest}, expected {sha256}")
-        frame = _read_frame(data, path.suffix.lower(), name)
-    except OSError as error:
-        errors.append(f"{name}: the artifact cannot be read ({error.strerror or type(error).__name__})")
-    except _UnreadableError as error:
-        errors.append(str(error))
-    n_rows = 0 if frame is None else len(frame)
-    results: tuple[ExpectationResult, ...] = ()
-    if frame is not None and n_rows == 0:
-        errors.append(f"{name}: the artifact has no rows; nothing was checked")
-    if not errors and frame is not None:
-        results = _evaluate(suite, frame)
-        if len(results) != len(suite.expectations):
-            errors.append(f"{len(suite.expectations)} expectations, but {len(results)} results")
-    return CheckResult(name, digest, suite.name, suite.sha256, n_rows, results, tuple(errors))
-
-
-class _UnreadableError(Exception):
-    """The artifact's bytes are no table that can be checked; the message holds none of them."""
-
-
-def _read_frame(data: bytes, suffix: str, name: str) -> pd.DataFrame:
-    if suffix not in FORMATS:
-        raise _UnreadableError(f"{name}: only {', '.join(FORMATS)} files can be checked")
-    from kit import standins
-
-    standins.install()
-    import pandas as pd
-
-    try:
-        if suffix == ".parquet":
-            return pd.read_parquet(io.BytesIO(data))
-        if suffix == ".csv":
-            return pd.read_csv(io.BytesIO(data), low_memory=False)
-        lines = data.splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()] if suffix == ".jsonl" else json.loads(data)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise _UnreadableError(f"{name}: expected a list of objects")
-        return pd.DataFrame(rows)
-    except _UnreadableError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a parser raises, the check must fail, not the stage's cell
-        kind = type(error).__name__
-        raise _UnreadableError(
-            f"{name}: no readable {suffix[1:]} file ({kind}); the stage must write a table"
-        ) from None
-
-
-def _evaluate(suite: Suite, frame: pd.DataFrame) -> tuple[ExpectationResult, ...]:
+def evaluate(expectations: Sequence[Expectation], frame: pd.DataFrame) -> tuple[ExpectationResult, ...]:
+    """Evaluate Great Expectations' own expectations; one result for each, in order."""
     with warnings.catch_warnings():
         # deprecations inside Great Expectations must not decide a check where warnings are errors
         warnings.simplefilter("ignore")
@@ -116,8 +40,8 @@ def _evaluate(suite: Suite, frame: pd.DataFrame) -> tuple[ExpectationResult, ...
             batch, find_type = _open_batch(frame)
         except Exception as error:  # noqa: BLE001 - fails closed: each expectation is reported as not evaluated
             reason = f"Great Expectations did not start ({type(error).__name__})"
-            return tuple(_as_error(expectation, reason) for expectation in suite.expectations)
-        return tuple(_evaluate_one(expectation, frame, batch, find_type) for expectation in suite.expectations)
+            return tuple(as_error(expectation, reason) for expectation in expectations)
+        return tuple(_evaluate_one(expectation, frame, batch, find_type) for expectation in expectations)
 
 
 def _open_batch(frame: pd.DataFrame) -> tuple[Any, Any]:
@@ -139,28 +63,28 @@ def _open_batch(frame: pd.DataFrame) -> tuple[Any, Any]:
 def _evaluate_one(expectation: Expectation, frame: pd.DataFrame, batch: Any, find_type: Any) -> ExpectationResult:
     missing = [column for column in _columns(expectation.arguments) if column not in frame.columns]
     if missing and expectation.type != "expect_column_to_exist":
-        return _as_error(expectation, f"no column {', '.join(map(repr, missing))}")
+        return as_error(expectation, f"no column {', '.join(map(repr, missing))}")
     try:
         instance = find_type(expectation.type)(**expectation.arguments)
     except Exception as error:  # noqa: BLE001 - arguments are the suite's, so their message may be shown
-        return _as_error(expectation, "its arguments are not accepted: " + " ".join(str(error).split()))
+        return as_error(expectation, "its arguments are not accepted: " + " ".join(str(error).split()))
     try:
         answer = batch.validate(instance, result_format={"result_format": "BASIC", "partial_unexpected_count": 0})
         return _translate(expectation, answer, frame)
     except Exception as error:  # noqa: BLE001 - an exception in a check is a finding, and its text may hold row values
-        return _as_error(expectation, _describe_exception(type(error).__name__, expectation, frame))
+        return as_error(expectation, _describe_exception(type(error).__name__, expectation, frame))
 
 
 def _translate(expectation: Expectation, answer: Any, frame: pd.DataFrame) -> ExpectationResult:
     raised = _exception_in(answer.exception_info)
     if raised is not None:
-        return _as_error(expectation, _describe_exception(raised, expectation, frame))
+        return as_error(expectation, _describe_exception(raised, expectation, frame))
     if not isinstance(answer.success, bool):
-        return _as_error(expectation, "Great Expectations gave no verdict")
+        return as_error(expectation, "Great Expectations gave no verdict")
     result = answer.result
     n_elements, n_missing = result.get("element_count"), result.get("missing_count", 0)
     if n_elements is not None and n_elements - n_missing <= 0 and not expectation.type.endswith("_be_null"):
-        return _as_error(expectation, "nothing was evaluated: all values are missing or no row is selected")
+        return as_error(expectation, "nothing was evaluated: all values are missing or no row is selected")
     return ExpectationResult(
         type=expectation.type,
         arguments=expectation.arguments,
@@ -225,7 +149,8 @@ def _columns(arguments: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _as_error(expectation: Expectation, reason: str) -> ExpectationResult:
+def as_error(expectation: Expectation, reason: str) -> ExpectationResult:
+    """The result of an expectation that could not be evaluated, which counts as failed."""
     return ExpectationResult(
         type=expectation.type,
         arguments=expectation.arguments,

@@ -1,0 +1,266 @@
+"""Scoring a candidate and what is live again, on the same rows, in a fresh process: `python -m kit.model.evaluate`.
+
+Whatever models, rows or a project's own measure do becomes a sentence in the result, never a number.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kit.environment import EvaluationSource
+from kit.errors import KitError, UsageError
+from kit.measures import measure_each
+from kit.model.rows import Slices, read_inputs, read_label, read_slices
+from kit.model.servable import Servable, open_saved_model
+from kit.signing import KEY_VARIABLE
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+TIMEOUT_S = 900.0
+
+# (labels, scores) -> metrics that are defined, and why the others are not
+Measure = Callable[["Array", "Array"], tuple[Mapping[str, float], Mapping[str, str]]]
+
+
+class EvaluationOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be scored on what; paths are absolute.
+
+    Attributes:
+        rows: the Parquet file.
+        source: names label, output and measure.
+        columns: slice columns.
+        candidate: its SavedModel.
+        live: the SavedModel of what is live; empty for none.
+        notebooks: the folder that a project's own measure is imported from; empty for kit's measures.
+    """
+
+    rows: str
+    source: EvaluationSource
+    columns: tuple[str, ...]
+    candidate: str
+    live: str = ""
+    notebooks: str = ""
+
+
+class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Metrics over some rows.
+
+    Attributes:
+        n_rows: so many rows.
+        metrics: finite numbers by name.
+        undefined: why a metric has no number here, by name.
+        problem: why there are none at all.
+    """
+
+    n_rows: int
+    metrics: dict[str, float] = {}
+    undefined: dict[str, str] = {}
+    problem: str = ""
+
+    def explain_missing(self, name: str) -> str:
+        """Why there is no such metric."""
+        known = ", ".join(sorted(self.metrics)) or "none"
+        return self.undefined.get(name) or self.problem or f"the measure gives no {name!r}; it gives {known}"
+
+
+class Scored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one model reaches.
+
+    Attributes:
+        problem: why it cannot be scored on these rows; empty if it was.
+        overall: over all rows; None if it was not scored.
+        slices: by column, then by the value's name.
+    """
+
+    problem: str = ""
+    overall: Measured | None = None
+    slices: dict[str, dict[str, Measured]] = {}
+
+
+class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What candidate and live model reach on the same rows.
+
+    Attributes:
+        problem: why nothing was measured; empty if something was.
+        n_rows: rows that were scored.
+        columns: why a slice column has no slices, by its name.
+        candidate: None where nothing was measured.
+        live: None where nothing was measured, or none was given.
+    """
+
+    problem: str = ""
+    n_rows: int = 0
+    columns: dict[str, str] = {}
+    candidate: Scored | None = None
+    live: Scored | None = None
+
+    @property
+    def candidate_problem(self) -> str:
+        """Why nothing is known of the candidate; empty if it was measured."""
+        return self.problem or _explain_absence(self.candidate)
+
+    @property
+    def live_problem(self) -> str:
+        """Why the two cannot be compared; empty if both were measured."""
+        return self.candidate_problem or _explain_absence(self.live)
+
+
+def _explain_absence(scored: Scored | None) -> str:
+    if scored is None or (scored.overall is None and not scored.problem):
+        return "it was not scored"
+    return scored.problem
+
+
+def evaluate_in_process(order: EvaluationOrder, timeout_s: float = TIMEOUT_S) -> Evaluation:
+    """Score and measure in a fresh process, which has no signing key; whatever happens becomes a result.
+
+    Args:
+        order: what to score on what.
+        timeout_s: for the whole process; loading TensorFlow takes several seconds of it.
+    """
+    with tempfile.TemporaryDirectory(prefix="kit-evaluate-") as scratch:
+        return _run(order, Path(scratch), timeout_s)
+
+
+def _run(order: EvaluationOrder, scratch: Path, timeout_s: float) -> Evaluation:
+    asked, answer, log = scratch / "order.json", scratch / "result.json", scratch / "log.txt"
+    asked.write_bytes(msgspec.json.encode(order))
+    # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
+    command = [sys.executable, "-P", "-m", "kit.model.evaluate", str(asked), str(answer)]
+    inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    try:
+        with log.open("wb") as output:
+            done = subprocess.run(
+                command, env=variables, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                timeout=timeout_s, check=False,
+            )  # fmt: skip
+        result = msgspec.json.decode(answer.read_bytes(), type=Evaluation)
+    except subprocess.TimeoutExpired:
+        return Evaluation(f"the models were not scored in {timeout_s:g} s")
+    except (OSError, msgspec.DecodeError):
+        last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2][:300]
+        return Evaluation(f"the evaluating process ended with {done.returncode} and no result: {last}")
+    return result if done.returncode == 0 else Evaluation(f"the evaluating process ended with {done.returncode}")
+
+
+def evaluate(order: EvaluationOrder, open_model: Callable[[Path], Servable] = open_saved_model) -> Evaluation:
+    """The evaluation itself; imports TensorFlow and runs whatever the models are, so only ever in a process of its own."""
+    try:
+        measure = _import_measure(order) if order.source.measure else measure_each
+        labels = read_label(Path(order.rows), order.source.label)
+    except KitError as error:
+        return Evaluation(str(error))
+    slices: dict[str, Slices] = {}
+    problems: dict[str, str] = {}
+    for name in order.columns:
+        try:
+            slices[name] = read_slices(Path(order.rows), name)
+        except KitError as error:
+            problems[name] = str(error)
+    scored = []
+    for folder in filter(None, (order.candidate, order.live)):
+        scores = _try_to_score(folder, order, open_model)
+        gc.collect()  # one model at a time in memory
+        scored.append(Scored(scores) if isinstance(scores, str) else _measure_all(measure, labels, scores, slices))
+    return Evaluation("", len(labels), problems, *scored)
+
+
+def _try_to_score(folder: str, order: EvaluationOrder, open_model: Callable[[Path], Servable]) -> Array | str:
+    """(n,) scores, or why there are none."""
+    try:
+        return _score_rows(open_model(Path(folder)), Path(order.rows), order.source.output)
+    except Exception as error:  # noqa: BLE001  a broken model can raise anything; it becomes a sentence
+        return _first_line(error).replace(folder, Path(folder).name)
+
+
+def _measure_all(measure: Measure, labels: Array, scores: Array, slices: Mapping[str, Slices]) -> Scored:
+    parts = {
+        column: {name: _measure(measure, labels[rows], scores[rows]) for name, rows in each.rows_by_name().items()}
+        for column, each in slices.items()
+    }
+    return Scored("", _measure(measure, labels, scores), parts)
+
+
+def _score_rows(model: Servable, rows: Path, output: str) -> Array:
+    """(n,) finite scores of all rows."""
+    import numpy as np
+
+    outputs = [field.name for field in model.signature.outputs]
+    if output not in outputs:
+        raise UsageError(f"the model has no output {output!r}; it gives {', '.join(sorted(outputs))}")
+    scores = np.concatenate([
+        _read_scores(model.predict(batch)[output], batch, output) for batch in read_inputs(rows, model.signature.inputs)
+    ])  # fmt: skip
+    n_broken = int((~np.isfinite(scores)).sum())
+    if n_broken:
+        raise UsageError(f"{n_broken:,} of {len(scores):,} scores are not finite")
+    return scores
+
+
+def _read_scores(answer: Array, batch: Mapping[str, Array], output: str) -> Array:
+    n_rows = len(next(iter(batch.values())))
+    if answer.shape not in ((n_rows,), (n_rows, 1)) or answer.dtype.kind not in "fiub":
+        found = f"{answer.dtype} of shape {list(answer.shape)}"
+        raise UsageError(f"output {output!r} is {found}; expected one number for each of {n_rows:,} rows")
+    return answer.reshape(-1)
+
+
+def _measure(measure: Measure, labels: Array, scores: Array) -> Measured:
+    try:
+        metrics, undefined = measure(labels, scores)
+    except Exception as error:  # noqa: BLE001  a project's own measure can raise anything; it becomes a sentence
+        return Measured(len(labels), problem=_first_line(error))
+    return Measured(len(labels), dict(metrics), dict(undefined))
+
+
+def _import_measure(order: EvaluationOrder) -> Measure:
+    module_name, _, function_name = order.source.measure.partition(":")
+    where, folder = f"measure {order.source.measure!r}", Path(order.notebooks).resolve()
+    sys.path.insert(0, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+        function = getattr(module, function_name)
+    except Exception as error:
+        raise UsageError(f"{where} cannot be imported from notebooks/: {_first_line(error)}") from error
+    if not Path(getattr(module, "__file__", None) or "/").resolve().is_relative_to(folder):
+        raise UsageError(f"{where}: {module_name!r} is no module in notebooks/ of the bundle")
+
+    def measure(labels: Array, scores: Array) -> tuple[dict[str, float], dict[str, str]]:
+        answer = function(labels, scores)
+        if not isinstance(answer, Mapping):
+            raise TypeError(f"{where} gives {type(answer).__name__}, expected a mapping from names to numbers")
+        numbers = {str(name): float(value) for name, value in answer.items()}
+        finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
+        return finite, {name: f"is no finite number: {numbers[name]}" for name in numbers.keys() - finite.keys()}
+
+    return measure
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().partition("\n")[0][:300]
+    return line if isinstance(error, KitError) else f"{type(error).__name__}: {line}"
+
+
+def main(asked: str, result: str) -> None:
+    """Evaluate and write the result as JSON; no result file means failure."""
+    order = msgspec.json.decode(Path(asked).read_bytes(), type=EvaluationOrder)
+    Path(result).write_bytes(msgspec.json.encode(evaluate(order)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,65 @@
+"""The last look before a release takes its number: does what its gate saw of other releases still hold?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kit.archive import Archive
+from kit.environment import Environment
+from kit.errors import GateRefusedError
+from kit.files import Clock
+from kit.gate import Finding, Manifest, Verdict
+from kit.record import Record
+from kit.release.live import find_turn
+from kit.release.promotion import judge_promotion
+from kit.release.waivers import find_expired
+from kit.signing import PublicKey
+
+
+def require_still_admitted(
+    archive: Archive,
+    environment: Environment,
+    manifest: Manifest,
+    training: Record,
+    keys: Sequence[PublicKey],
+    clock: Clock,
+) -> None:
+    """Refuse a release that was admitted beside what is live no more, or on what was taken back meanwhile.
+
+    Asked by the ledger before it gives the number: of two releases that were compared with the same live one, one is
+    numbered; those that were compared with nothing get two numbers.
+
+    Args:
+        archive: as it is now.
+        environment: whose gate it was.
+        manifest: that the release notebook wrote.
+        training: that is released.
+        keys: whose signatures count where the policy demands signed work.
+        clock: tells whether waivers still hold.
+
+    Raises:
+        GateRefusedError: with a reason for each thing that changed.
+    """
+    verdict = manifest.verdict
+    reasons = list(_judge_live(archive, verdict))
+    if not any(waiver.evidence.startswith("promotion:") for waiver in verdict.waivers):
+        found = judge_promotion(archive, environment, training, keys, manifest.promoted_from)
+        reasons += [each.detail for each in found if each.finding is Finding.REFUSES]
+    reasons += find_expired(archive, verdict, clock(), keys if environment.policy.signed else None)
+    if reasons:
+        raise GateRefusedError(environment.name, reasons)
+
+
+def compares_with_live(verdict: Verdict) -> bool:
+    """Whether a verdict holds only beside what was live when it was reached, which may have been nothing."""
+    return any(each.kind == "drop" for each in verdict.evidence)
+
+
+def _judge_live(archive: Archive, verdict: Verdict) -> Iterator[str]:
+    turn = find_turn(archive, verdict.environment)
+    live = turn.release if turn else ""
+    if live != verdict.live and compares_with_live(verdict):
+        yield (
+            f"what is live changed while it was judged: it was compared with {verdict.live or 'nothing'}, now "
+            f"{live or 'nothing'} is live; release again, and it is compared with that"
+        )

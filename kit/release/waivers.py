@@ -1,0 +1,202 @@
+"""Waivers as the ledger tells of them: which hold, what they let pass in a gate, and what rests on one that has expired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from kit.archive import Archive, decode_waiver
+from kit.decision import WAIVABLE, Waiver
+from kit.errors import KitError
+from kit.files import format_time
+from kit.gate import Evidence, Finding, Verdict
+from kit.ledger import Entry, Kind
+from kit.release.live import describe_standing
+from kit.signing import PublicKey, Standing, decode_envelope, judge_envelope
+
+
+class GivenWaiver(msgspec.Struct, frozen=True, kw_only=True):
+    """A waiver that somebody gave or revoked.
+
+    Attributes:
+        entry: number of the ledger's entry that tells of it.
+        who: user and host.
+        time: when it was entered.
+        waiver: what was decided; None if it cannot be read.
+        standing: how its signature stands to the trusted keys.
+        signer: key id that the signature claims; empty without one.
+        problem: why it cannot be relied on, in a sentence; empty if it can be read.
+    """
+
+    entry: int
+    who: str
+    time: datetime
+    waiver: Waiver | None
+    standing: Standing = Standing.UNSIGNED
+    signer: str = ""
+    problem: str = ""
+
+
+def read_waivers(archive: Archive, environment: str = "", keys: Sequence[PublicKey] = ()) -> tuple[GivenWaiver, ...]:
+    """The waivers that were given and revoked, oldest first; one that cannot be read says so, whatever it was for.
+
+    Args:
+        archive: its ledger is read once.
+        environment: only this one's; empty for all.
+        keys: trusted ones.
+
+    Raises:
+        IntegrityError: an entry of the ledger cannot be read.
+    """
+    entries: dict[str, Entry] = {}
+    for entry in reversed(list(archive.tell(Kind.WAIVER))):
+        entries.setdefault(entry.sha256, entry)  # one that is entered again changes nothing
+    found = (_read_waiver(archive, entry, keys) for entry in entries.values())
+    return tuple(each for each in found if each.waiver is None or environment in ("", each.waiver.environment))
+
+
+def find_decisive(waivers: Sequence[GivenWaiver], evidence: str, *, signed: bool = False) -> GivenWaiver | None:
+    """The newest waiver of a piece of evidence, given or revoked; None if there is none.
+
+    Args:
+        waivers: of one environment, oldest first.
+        evidence: `<kind>:<subject>`.
+        signed: only those that a trusted key signed count.
+    """
+    for given in reversed(waivers):
+        if given.waiver and given.waiver.evidence == evidence and (given.standing is Standing.TRUSTED or not signed):
+            return given
+    return None
+
+
+def waive_evidence(
+    evidence: Sequence[Evidence], waivers: Sequence[GivenWaiver], moment: datetime, *, signed: bool = False
+) -> tuple[tuple[Evidence, ...], tuple[Waiver, ...]]:
+    """Let pass what a waiver lets pass; gives the evidence and the waivers that were used.
+
+    Args:
+        evidence: what a gate found.
+        waivers: of its environment, oldest first. One that cannot be read might have revoked any other, so none holds.
+        moment: of judging.
+        signed: only waivers that a trusted key signed count.
+    """
+    judged = [_judge(each, waivers, moment, signed=signed) for each in evidence]
+    used = {waiver.evidence: waiver for _, waiver in judged if waiver}
+    return tuple(each for each, _ in judged), tuple(used.values())
+
+
+def _judge(
+    evidence: Evidence, waivers: Sequence[GivenWaiver], moment: datetime, *, signed: bool
+) -> tuple[Evidence, Waiver | None]:
+    """A piece of evidence as it counts, and the waiver that let it pass, if one did."""
+    if evidence.finding is not Finding.REFUSES or evidence.kind not in WAIVABLE:
+        return evidence, None
+    name = f"{evidence.kind}:{evidence.subject}"
+    given = find_decisive(waivers, name, signed=signed)
+    problem = _find_fault(given, waivers, moment) if given else _tell_uncounted(find_decisive(waivers, name))
+    if given and given.waiver and not given.waiver.revoked and not problem:
+        detail = f"{evidence.detail}; waived {describe_waiver(given)}"
+        return Evidence(evidence.kind, evidence.subject, Finding.WAIVED, detail), given.waiver
+    return msgspec.structs.replace(evidence, detail="; ".join(filter(None, (evidence.detail, problem)))), None
+
+
+def _find_fault(given: GivenWaiver, waivers: Sequence[GivenWaiver], moment: datetime) -> str:
+    """Why a waiver that counts lets nothing pass; empty for a revocation, which needs no reason."""
+    if given.waiver is None or given.waiver.revoked:
+        return ""
+    if not given.waiver.holds_at(moment):
+        return f"its waiver (ledger entry {given.entry}) expired on {given.waiver.until}"
+    return _tell_unreadable(waivers)
+
+
+def _tell_uncounted(given: GivenWaiver | None) -> str:
+    if given is None or given.waiver is None or given.waiver.revoked:
+        return ""
+    standing = describe_standing(given.standing, given.signer)
+    return f"its waiver (ledger entry {given.entry}) does not count: it is {standing}"
+
+
+def _tell_unreadable(waivers: Sequence[GivenWaiver]) -> str:
+    """Why no waiver counts; empty if all can be read, so that none can have revoked another unseen."""
+    problems = [each.problem for each in waivers if each.waiver is None]
+    return f"no waiver counts, because one cannot be read: {problems[0]}" if problems else ""
+
+
+def describe_waiver(given: GivenWaiver) -> str:
+    """`until 2026-04-01 by ana@laptop (ledger entry 12): the reason`."""
+    if given.waiver is None:
+        return f"ledger entry {given.entry} by {given.who}: {given.problem}"
+    return f"until {given.waiver.until} by {given.waiver.who} (ledger entry {given.entry}): {given.waiver.reason}"
+
+
+def find_expired(
+    archive: Archive, verdict: Verdict, now: datetime, keys: Sequence[PublicKey] | None = None
+) -> list[str]:
+    """Why a release may not be executed or served any more although a gate admitted it; empty if it may.
+
+    Args:
+        archive: its ledger tells whether a waiver was renewed or revoked.
+        verdict: of the release.
+        now: the time.
+        keys: where signed work is demanded, those whose signatures count; None where it is not.
+
+    Returns:
+        A sentence for each waiver that the verdict relies on and that does not hold now.
+    """
+    if not verdict.waivers:
+        return []
+    waivers = read_waivers(archive, verdict.environment, keys or ())
+    if problem := _tell_unreadable(waivers):
+        return [problem]
+    return [
+        sentence
+        for waiver in verdict.waivers
+        if (sentence := _tell_lapsed(waiver, find_decisive(waivers, waiver.evidence, signed=keys is not None), now))
+    ]
+
+
+def _tell_lapsed(waiver: Waiver, given: GivenWaiver | None, now: datetime) -> str:
+    if given is None or given.waiver is None:
+        return f"the waiver of {waiver.evidence} until {waiver.until} by {waiver.who} is not in the ledger, or does not count"
+    if given.waiver.holds_at(now):
+        return ""
+    if given.waiver.revoked:
+        when = format_time(given.waiver.time)[:10]
+        return f"the waiver of {waiver.evidence} was revoked by {given.waiver.who} on {when}: {given.waiver.reason}"
+    return (
+        f"the waiver of {waiver.evidence} by {given.waiver.who} expired on {given.waiver.until}: {given.waiver.reason}"
+    )
+
+
+def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime) -> str:
+    """How a waiver that a verdict used stands now: `until 2026-04-01`, `EXPIRED on …`, `REVOKED …`, `renewed until …`."""
+    given = find_decisive(waivers, waiver.evidence)
+    if given is None or given.waiver is None:
+        return "NOT IN THE LEDGER"
+    if given.waiver.revoked:
+        return f"REVOKED on {format_time(given.waiver.time)[:10]} by {given.waiver.who}: {given.waiver.reason}"
+    if not given.waiver.holds_at(now):
+        return f"EXPIRED on {given.waiver.until}"
+    renewed = "renewed " if given.waiver != waiver else ""
+    return f"{renewed}until {given.waiver.until}"
+
+
+def list_standing(waivers: Sequence[GivenWaiver], now: datetime) -> Iterator[GivenWaiver]:
+    """Those that hold now: of each piece of evidence the newest, if it is none that was revoked or has expired."""
+    for name in dict.fromkeys(each.waiver.evidence for each in waivers if each.waiver):
+        given = find_decisive(waivers, name)
+        if given and given.waiver and given.waiver.holds_at(now):
+            yield given
+
+
+def _read_waiver(archive: Archive, entry: Entry, keys: Sequence[PublicKey]) -> GivenWaiver:
+    given = GivenWaiver(entry=entry.seq, who=entry.who, time=entry.time, waiver=None)
+    try:
+        envelope = decode_envelope(archive.objects.read(entry.sha256), f"the waiver of ledger entry {entry.seq}")
+        waiver = decode_waiver(envelope, entry, archive.origin)
+    except (KitError, OSError) as error:
+        return msgspec.structs.replace(given, problem=str(error))
+    standing, signer = judge_envelope(envelope, keys)
+    return msgspec.structs.replace(given, waiver=waiver, standing=standing, signer=signer)

@@ -1,0 +1,127 @@
+"""Giving a waiver and taking it back: in a person's name, with a reason, until a day, as an entry of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, date, timedelta
+from pathlib import Path
+
+from kit.decision import WAIVABLE, Waiver
+from kit.environment import Environment
+from kit.errors import UsageError, suggest
+from kit.execute import Workbench
+from kit.execute.plan import BUNDLE
+from kit.execute.signed import require_signed
+from kit.files import canonical_json
+from kit.ledger import Kind
+from kit.project import NOTEBOOKS
+from kit.provenance import describe_machine
+from kit.release.waivers import GivenWaiver, find_decisive, read_waivers
+from kit.statement import describe_waiver
+
+MAX_DAYS = 366  # what is to last longer belongs into the environment's file
+
+
+def give_waiver(workbench: Workbench, environment_name: str, check: str, reason: str, until: date) -> GivenWaiver:
+    """Let one piece of evidence pass in the gate of an environment although it refuses, until a day.
+
+    Args:
+        workbench: project, archive and clock.
+        environment_name: whose gate.
+        check: `<kind>:<subject>` as the gate prints it, or the name of an artifact that has a check.
+        reason: why; never empty.
+        until: the last day, in UTC, on which it holds.
+
+    Raises:
+        UsageError: no such environment or evidence, a kind that cannot be waived, no reason, or a day that cannot be.
+        PolicyError: the environment demands signed work, and there is no trusted key.
+    """
+    environment = workbench.project.read_environment(environment_name)
+    evidence = name_evidence(workbench, environment, check)
+    today = workbench.clock().astimezone(UTC).date()
+    if not today <= until <= today + timedelta(days=MAX_DAYS):
+        raise UsageError(
+            f"--until {until}: expected a day from today, {today} in UTC, to {today + timedelta(days=MAX_DAYS)}: a waiver holds "
+            f"for {MAX_DAYS} days at most"
+        )
+    return _enter(workbench, environment, evidence, reason, until, revoked=False)
+
+
+def revoke_waiver(workbench: Workbench, environment_name: str, check: str, reason: str) -> GivenWaiver:
+    """Take back the waiver that holds for a piece of evidence; see `give_waiver`.
+
+    Raises:
+        UsageError: there is none that holds.
+    """
+    environment = workbench.project.read_environment(environment_name)
+    evidence = name_evidence(workbench, environment, check)
+    waivers = read_waivers(workbench.archive, environment.name, workbench.trusted_keys)
+    given = find_decisive(waivers, evidence, signed=environment.policy.signed)
+    if given is None or given.waiver is None or not given.waiver.holds_at(workbench.clock()):
+        raise UsageError(
+            f"no waiver of {evidence} holds in {environment.name!r}; `kit history {environment.name}` lists those given"
+        )
+    return _enter(workbench, environment, evidence, reason, given.waiver.until, revoked=True)
+
+
+def name_evidence(workbench: Workbench, environment: Environment, check: str) -> str:
+    """`<kind>:<subject>` of what a person names.
+
+    Raises:
+        UsageError: an environment's gate has no such evidence, or it cannot be waived.
+    """
+    kind, colon, subject = check.partition(":")
+    if not colon:
+        kind, subject = "check", check
+    if kind not in WAIVABLE:
+        raise UsageError(
+            f"evidence {check!r}: kind {kind!r}{suggest(kind, WAIVABLE)}. What says that code, records, signatures and "
+            f"model are sound cannot be waived"
+        )
+    known = _list_subjects(workbench, environment, kind)
+    if not subject or (known is not None and subject not in known):
+        where = f"the gate of {environment.name!r} has no {kind} of"
+        raise UsageError(f"{where} {subject!r}: {subject!r}{suggest(subject, known or ())}")
+    return f"{kind}:{subject}"
+
+
+def _list_subjects(workbench: Workbench, environment: Environment, kind: str) -> Iterable[str] | None:
+    """What a gate of the environment can say of a kind; None where only the data tell, as for the values of a slice."""
+    gates = environment.gates
+    match kind:
+        case "check":
+            suites = {path.stem for path in (workbench.project.root / NOTEBOOKS / "expectations").glob("*.json")}
+            graph = workbench.project.read_graph()
+            names = {name for stage in graph.stages for name in (*stage.inputs, *stage.outputs)}
+            return sorted({*gates.checks, *(name for name in names if Path(name).stem in suites)})
+        case "metric":
+            return sorted(gates.metrics)
+        case "drop":
+            return sorted(name for name, limits in gates.metrics.items() if limits.max_drop is not None)
+        case "promotion":
+            return [BUNDLE]
+        case _:
+            return None
+
+
+def _enter(
+    workbench: Workbench, environment: Environment, evidence: str, reason: str, until: date, *, revoked: bool
+) -> GivenWaiver:
+    if not reason.strip():
+        raise UsageError("a waiver needs a reason that others can read later: --reason TEXT")
+    archive, keys = workbench.archive, workbench.trusted_keys
+    require_signed(archive, environment, [], keys)
+    machine, now = describe_machine(), workbench.clock()
+    waiver = Waiver(
+        environment=environment.name,
+        evidence=evidence,
+        reason=reason.strip(),
+        until=until,
+        who=f"{machine.user}@{machine.host}",
+        time=now.replace(microsecond=now.microsecond // 1000 * 1000),  # as the ledger keeps it
+        revoked=revoked,
+    )
+    configuration_sha256 = archive.objects.put_bytes(canonical_json(environment.configuration))
+    statement = describe_waiver(waiver, configuration_sha256, archive.origin)
+    entry = archive.enter_decision(Kind.WAIVER, statement, waiver.who, waiver.time)
+    return next(each for each in read_waivers(archive, environment.name, keys) if each.entry == entry.seq)

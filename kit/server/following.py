@@ -1,0 +1,123 @@
+"""Following what is live: the next release is made ready beside the one that answers, then takes over between two requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kit.errors import KitError
+from kit.files import remove_tree
+from kit.gate import Release
+from kit.server.log import Log
+from kit.server.metrics import Metrics
+from kit.server.served import Current, Loaded, Served
+
+
+@dataclass(frozen=True)
+class Following:
+    """Where the releases come from that may take over.
+
+    Attributes:
+        size: entries of the ledger; nothing else is read while it stays the same.
+        find: the release that is live; None if none is.
+        load: verifies a release and makes it ready; runs in a thread.
+    """
+
+    size: Callable[[], int]
+    find: Callable[[], Release | None]
+    load: Callable[[Release], Loaded]
+
+
+class Follower:
+    """Looks at what is live and lets it take over, once it is verified; one that is refused leaves all as it is.
+
+    Args:
+        current: what answers.
+        following: where releases come from.
+        metrics: are told of each change and refusal.
+        log: likewise; of a refusal once for each release.
+    """
+
+    def __init__(self, current: Current, following: Following, metrics: Metrics, log: Log) -> None:
+        self._current, self._following, self._metrics, self._log = current, following, metrics, log
+        self._seen = -1
+        self._refused: set[str] = set()
+        self._freeing: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._current.served.settings.poll_s):
+                    await self._wake.wait()
+            is_asked = self._wake.is_set()
+            self._wake.clear()
+            await self.look(is_asked=is_asked)
+
+    def wake(self) -> None:
+        """Look at once, and also if the ledger is as it was."""
+        self._wake.set()
+
+    async def look(self, *, is_asked: bool = False) -> None:
+        """Look once, and let take over what is live now.
+
+        Args:
+            is_asked: also if the ledger is as it was: a release that was refused is tried again.
+        """
+        what = "what is live"
+        try:
+            size = await asyncio.to_thread(self._following.size)
+            if size == self._seen and not is_asked:
+                return
+            release = await asyncio.to_thread(self._following.find)
+            self._seen = size
+            if release is None:
+                raise KitError("nothing is live any more")
+            identity = self._current.served.identity
+            if (release.id, release.manifest_sha256) == (identity.release, identity.manifest_sha256):
+                return
+            what = release.id
+            loaded = await asyncio.to_thread(self._following.load, release)
+        except Exception as error:  # noqa: BLE001  whatever a ledger or a model does, the old release goes on
+            self._refuse(what, error)
+            return
+        self._take_over(loaded)
+
+    async def wait_until_freed(self) -> None:
+        """Return when no release of before is in memory any more."""
+        while self._freeing:
+            await asyncio.wait(set(self._freeing))
+
+    def _take_over(self, loaded: Loaded) -> None:
+        served = Served(loaded, self._metrics)
+        before = self._current.swap(served)
+        self._metrics.reloads.inc()
+        self._refused.clear()
+        self._log.tell("switched", release=served.identity.release, before=before.identity.release)
+        task = asyncio.create_task(_free_and_collect(before))
+        self._freeing.add(task)
+        task.add_done_callback(self._freeing.discard)
+
+    def _refuse(self, what: str, error: Exception) -> None:
+        self._metrics.failed_reloads.inc()
+        if what not in self._refused:
+            self._refused.add(what)
+            reason = str(error) if isinstance(error, KitError | OSError) else type(error).__name__
+            going_on = self._current.served.identity.release
+            self._log.tell("refused", release=what, reason=reason, serving=going_on)
+
+
+async def free(served: Served) -> None:
+    """Let go of a release once its last request is answered: its thread, its folder, and with them its model."""
+    await served.wait_until_idle()
+    await asyncio.to_thread(served.batcher.close)
+    await asyncio.to_thread(remove_tree, served.folder)
+
+
+async def _free_and_collect(served: Served) -> None:
+    await free(served)
+    await asyncio.to_thread(gc.collect)  # a model refers to itself
