@@ -122,6 +122,22 @@ def test_hangup_looks_at_once_and_a_pinned_release_stays(tmp_path):
 
 
 @pytest.mark.kernel
+def test_what_is_no_http_is_refused_and_told(shop, tmp_path):
+    shop.release(make_litert(tmp_path / "one"))
+    with running(shop.project.root, "--env", "production") as process:
+        port = int(process.address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(b"secret\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 Bad Request")
+        told = process.wait_for(event="http")
+        assert (told["level"], told["detail"]) == ("warning", "Invalid HTTP request received.")
+        with httpx.Client() as client:
+            upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+            assert client.get(f"{process.address}/v2/health/live", headers=upgrade).status_code == 200
+        assert process.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.kernel
 def test_killed_server_leaves_what_the_next_one_sweeps(shop, tmp_path):
     shop.release(make_litert(tmp_path / "one"))
     with running(shop.project.root, "--env", "production") as process:

@@ -1,13 +1,10 @@
-"""A gate's evidence: code, lineage, checks, metrics and the model itself. Whatever is missing or unreadable refuses."""
+"""A gate's verdict: what the archive tells of a candidate, and what was measured. Whatever is missing or unreadable refuses."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-
-import msgspec
 
 from kit.archive import Archive
 from kit.bundle import Bundle
@@ -17,34 +14,19 @@ from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
 from kit.files import sha256_bytes, utc_now
-from kit.gate import Evidence, Finding, Manifest, Release, Verdict
+from kit.gate import Evidence, Finding, Verdict
 from kit.graph import BUILD, Graph
 from kit.lineage import read_lineage
 from kit.record import Record
-from kit.release.bound_data import Bind, judge_bound_data
-from kit.release.evaluated import Evaluate, LiveRelease, judge_evaluation
+from kit.release.bound_data import Bind
 from kit.release.live import find_live
+from kit.release.measured import Live, judge_measured
 from kit.release.probes import Probes
 from kit.release.promotion import judge_promotion
-from kit.release.represented import judge_litert
 from kit.release.waivers import read_waivers, waive_evidence
 from kit.signing import PublicKey
 
 LIVE = "live/release.json"  # subject of a verdict: what the candidate was compared with
-
-
-class Live(msgspec.Struct, frozen=True):
-    """What a candidate is compared with.
-
-    Attributes:
-        release: what is live in the environment; None if nothing is, or it cannot be relied on.
-        manifest: its manifest.
-        problem: why it cannot be compared with, in a sentence; empty if it can, or nothing is live.
-    """
-
-    release: Release | None = None
-    manifest: Manifest | None = None
-    problem: str = ""
 
 
 def judge_candidate(
@@ -76,12 +58,9 @@ def judge_candidate(
     subjects = {artifact.name: artifact.sha256 for artifact in training.outputs} | {BUNDLE: training.code.bundle_sha256}
     if live.release:
         subjects[LIVE] = live.release.manifest_sha256
-    bound = judge_bound_data(archive, environment, training, bundle, bind, probes.check)
-    subjects |= bound.subjects
-    found = (
-        *collect_evidence(archive, environment, training, bundle, probes, live, keys, promoted_from),
-        *bound.evidence,
-    )
+    recorded = collect_evidence(archive, environment, training, bundle, keys, promoted_from)
+    measured = judge_measured(archive, environment, training, bundle, bind, probes, live)
+    found, subjects = (*recorded, *measured.evidence), subjects | measured.subjects
     refused = any(each.finding is Finding.REFUSES for each in found)
     given = read_waivers(archive, environment.name, keys) if refused else ()
     evidence, waivers = waive_evidence(found, given, moment or utc_now(), signed=environment.policy.signed)
@@ -94,12 +73,10 @@ def collect_evidence(
     environment: Environment,
     training: Record,
     bundle: Bundle,
-    probes: Probes,
-    live: Live,
     keys: Sequence[PublicKey] = (),
     promoted_from: str = "",
 ) -> Iterator[Evidence]:
-    """Everything that the gate looks at but bound data: code, promotion, lineage, signatures, checks, metrics, model."""
+    """What the archive alone tells: code, promotion, lineage, signatures, checks. No lineage ends it."""
     yield from _judge_code(archive, environment, training, keys)
     yield from judge_promotion(archive, environment, training, keys, promoted_from)
     try:
@@ -111,9 +88,6 @@ def collect_evidence(
     if environment.policy.signed:
         yield from (_judge_signature(archive, record, bundle.read_graph(), keys) for record in lineage)
     yield from _judge_checks(environment, lineage, bundle)
-    yield from _judge_metrics(archive, environment, training, bundle, live, probes.evaluate)
-    yield _judge_model(archive, environment, training, probes)
-    yield from judge_litert(archive, environment, training, probes.compare)
 
 
 def _judge_code(
@@ -206,16 +180,6 @@ def _judge_check(
     return Evidence("check", name, Finding.HOLDS, detail)
 
 
-def _judge_metrics(
-    archive: Archive, environment: Environment, training: Record, bundle: Bundle, live: Live, evaluate: Evaluate
-) -> Iterator[Evidence]:
-    compared = LiveRelease(live.release.id, live.manifest) if live.release else None
-    if live.problem:
-        yield Evidence("metric", "live release", Finding.REFUSES, live.problem)
-        compared = LiveRelease("the live release", problem=live.problem)
-    yield from judge_evaluation(archive, environment, training, bundle, compared, evaluate)
-
-
 def _find_live(archive: Archive, environment: Environment, keys: Sequence[PublicKey]) -> Live:
     """What is live in the environment, unless it cannot be relied on."""
     try:
@@ -227,18 +191,3 @@ def _find_live(archive: Archive, environment: Environment, keys: Sequence[Public
     if unsigned and environment.policy.signed:
         return Live(problem=f"cannot be compared with: {unsigned}")
     return Live(release, manifest)
-
-
-def _judge_model(archive: Archive, environment: Environment, training: Record, probes: Probes) -> Evidence:
-    model, golden = (training.output(name) for name in (environment.gates.model, environment.gates.golden))
-    if model is None or golden is None:
-        missing = environment.gates.model if model is None else environment.gates.golden
-        return Evidence("model", missing, Finding.REFUSES, f"missing: {training.id} wrote no such output")
-    try:
-        with tempfile.TemporaryDirectory(prefix="kit-gate-") as folder:
-            archive.objects.copy_artifact(model, Path(folder) / "model")
-            archive.objects.copy_artifact(golden, Path(folder) / "golden.json")
-            outcome = probes.model(Path(folder) / "model", Path(folder) / "golden.json")
-    except (KitError, OSError) as error:
-        return Evidence("model", model.name, Finding.REFUSES, f"cannot be read: {error}")
-    return Evidence("model", model.name, Finding.HOLDS if outcome.passed else Finding.REFUSES, outcome.detail)

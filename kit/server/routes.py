@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -62,6 +62,12 @@ class Routes:
             allowed = ", ".join(methods)
             raise RequestError(405, f"expected {allowed} here", ((b"allow", allowed.encode()),))
         return route
+
+    @property
+    def patterns(self) -> list[str]:
+        """Method and pattern of every address, sorted."""
+        found = self._by_path.values()
+        return sorted(f"{method} {route.pattern}" for methods in found for method, route in methods.items())
 
     def _add(self, method: str, path: str, pattern: str, act: Act) -> None:
         self._by_path.setdefault(path, {})[method] = Route(pattern, act)
@@ -149,8 +155,3 @@ def _give(body: bytes) -> Act:
         return answer
 
     return act
-
-
-def list_patterns(routes: Mapping[str, Mapping[str, Route]]) -> list[str]:
-    """Method and pattern of every route, sorted."""
-    return sorted({f"{method} {route.pattern}" for methods in routes.values() for method, route in methods.items()})
