@@ -35,6 +35,7 @@ def kit(shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     [
         ([], 2, "serve one thing: --env ENV, --release ID or --file FILE.kit"),
         (["--env", "production", "--release", "production-1"], 2, "serve one thing"),
+        (["--env", "production", "--keys", "k.pem"], 2, "--keys goes with --file"),
         (["--env", "prodution"], 2, "environment 'prodution' does not exist; did you mean 'production'?"),
         (["--env", "production"], 1, "nothing is live in environment 'production'; `kit releases` lists them"),
         (["--release", "production-7"], 1, "there is no release 'production-7'"),
@@ -46,6 +47,18 @@ def test_what_cannot_be_served_is_said_before_anyone_can_connect(kit, arguments,
     called = kit("serve", *arguments, "--port", "0")
     assert (called.code, called.out) == (code, "")
     assert sentence in called.err
+
+
+def test_release_that_is_damaged_is_not_served_at_all(kit, shop, tmp_path):
+    folder = make_litert(tmp_path / "one")
+    release = shop.release(folder)
+    damaged = shop.archive.objects.path(shop.archive.read_manifest(release).artifact("model.tflite").sha256)
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes() + b"x")
+    called = kit("serve", "--env", "production", "--port", "0", "--json")
+    assert (called.code, called.json["error"]["kind"]) == (1, "IntegrityError")
+    assert "release production-1: model.tflite: object" in called.err
+    assert not (shop.project.scratch / "serving").exists()
 
 
 def test_port_that_is_taken_is_wrong_use(kit):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from servers import FLIGHTS, RECORD
 
 from kit.errors import IntegrityError
-from kit.model.servable import Field
+from kit.model.servable import Field, Signature
 from kit.server.answer import RequestError
-from kit.server.tensors import Layout, join, split
+from kit.server.tensors import Layout, join, require_types, split
 
 LAYOUT = Layout(FLIGHTS.inputs)
 SHAPED = Layout([Field("x", "float32", (2, 2)), Field("words", "string", (None,)), Field("n", "uint8")])
@@ -155,8 +155,14 @@ def test_joining_and_splitting_lose_no_row_and_no_order(lengths, size):
     assert plain(LAYOUT, join(pieces)) == plain(LAYOUT, whole)
 
 
-def test_type_that_no_client_can_send_is_refused_at_once():
-    with pytest.raises(IntegrityError, match="input 'x' is complex64; served are"):
-        Layout([Field("x", "complex64")])
-    with pytest.raises(IntegrityError, match="takes nothing"):
-        Layout([])
+def test_type_that_no_client_can_send_or_read_is_refused_at_once():
+    x, odd = (Field("x", "float32"),), (Field("x", "complex64"),)
+    require_types(Signature(x, x))
+    for inputs, outputs, sentence in (
+        (odd, x, "input 'x' is complex64; served are float16"),
+        (x, odd, "output 'x' is complex64; served are float16"),
+        ((), x, "the model's signature has no inputs"),
+        (x, (), "the model's signature has no outputs"),
+    ):
+        with pytest.raises(IntegrityError, match=sentence):
+            require_types(Signature(inputs, outputs))

@@ -40,6 +40,8 @@ def serve_command(
 
     if sum(map(bool, (environment, release_id, file))) != 1:
         raise UsageError("serve one thing: --env ENV, --release ID or --file FILE.kit")
+    if keys and not file:
+        raise UsageError("--keys goes with --file; in a project the trusted_keys of [tool.kit] decide")
     with bind(host, port) as bound:
         print_progress(f"verifying and loading {file.name if file else release_id or f'what is live in {environment}'}")
         load, following = (_file(file, keys), None) if file else _release(environment, release_id)

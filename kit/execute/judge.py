@@ -20,8 +20,8 @@ def first_failure(
     inputs: tuple[InputArtifact, ...],
     outputs: tuple[Artifact, ...],
     checks: tuple[CheckResult, ...],
-    metrics: Mapping[str, Any] | None = None,
-    written: Path | None = None,
+    metrics: Mapping[str, Any],
+    written: Path,
 ) -> Failure | None:
     """The first reason why an execution whose cells all succeeded is a failure; None if it holds.
 
@@ -38,7 +38,7 @@ def first_failure(
         lambda: _judge_checks(plan, inputs, outputs, checks),
         lambda: _judge_bundle(plan, outputs),
         lambda: _judge_release(plan, outputs),
-        lambda: _judge_rows(plan, metrics or {}),
+        lambda: _judge_rows(plan, metrics),
         lambda: _judge_names(plan, outputs, written),
     ]
     return next((failure for judge in judges if (failure := judge())), None)
@@ -104,8 +104,8 @@ def _judge_rows(plan: Plan, metrics: Mapping[str, Any]) -> Failure | None:
     return Failure("RowsLost", f"the run's row counts do not hold: {problem}") if problem else None
 
 
-def _judge_names(plan: Plan, outputs: tuple[Artifact, ...], written: Path | None) -> Failure | None:
-    if plan.release is None or plan.reproduces or written is None:
+def _judge_names(plan: Plan, outputs: tuple[Artifact, ...], written: Path) -> Failure | None:
+    if plan.release is None or plan.reproduces:
         return None
     for name, path in _list_parquet(outputs, written):
         try:

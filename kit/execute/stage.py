@@ -208,7 +208,7 @@ def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Re
     outputs = tuple(
         workbench.archive.objects.put_artifact(name, workspace.outputs / name) for name in plan.stage.outputs
     )
-    failure = first_failure(plan, inputs, outputs, checks)
+    failure = first_failure(plan, inputs, outputs, checks, facts["metrics"], workspace.outputs)
     status = Status.FAILED if failure else Status.SUCCEEDED
     closed = _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
     if closed.succeeded:

@@ -15,6 +15,7 @@ import msgspec
 
 from kit.errors import IntegrityError
 from kit.model.golden import Golden, read_golden
+from kit.model.importing import import_tensorflow_without_keras
 from kit.signing import KEY_VARIABLE
 
 TIMEOUT_S = 300.0
@@ -101,6 +102,7 @@ def _run_probe(folder: Path, golden: Path, scratch: Path, timeout_s: float) -> P
 
 def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
     """The probe itself; imports TensorFlow and runs whatever the model is, so only ever in a process of its own."""
+    import_tensorflow_without_keras()
     import tensorflow
 
     try:

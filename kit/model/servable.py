@@ -12,6 +12,7 @@ import msgspec
 
 from kit.errors import IntegrityError
 from kit.model.golden import Golden
+from kit.model.importing import import_tensorflow_without_keras
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,6 +95,7 @@ def open_saved_model(folder: Path, signature: str = SIGNATURE) -> SavedModelServ
     Raises:
         IntegrityError: it does not load, or has no such signature, or not one from rows to rows.
     """
+    import_tensorflow_without_keras()
     import tensorflow as tf
 
     try:

@@ -81,11 +81,9 @@ class Follower:
             if (release.id, release.manifest_sha256) == (identity.release, identity.manifest_sha256):
                 return
             what = release.id
-            loaded = await asyncio.to_thread(self._following.load, release)
+            self._take_over(await asyncio.to_thread(self._following.load, release))
         except Exception as error:  # noqa: BLE001  whatever a ledger or a model does, the old release goes on
             self._refuse(what, error)
-            return
-        self._take_over(loaded)
 
     async def wait_until_freed(self) -> None:
         """Return when no release of before is in memory any more."""

@@ -29,6 +29,7 @@ from kit.release.live import describe_standing
 from kit.release.soundness import require_sound
 from kit.release.waivers import find_expired
 from kit.server.served import Identity, Loaded
+from kit.server.tensors import require_types
 from kit.signing import PublicKey, Standing, judge_envelope
 from kit.workspace import remove_abandoned
 
@@ -139,6 +140,7 @@ def open_model(release: Release, manifest: Manifest, environment: Environment, f
         importlib.import_module("tensorflow")
         spare_collector()
         servable = open_saved_model(model, golden.signature)
+    require_types(servable.signature)
     ask_golden(servable, golden, settings.max_batch_rows, release.id)
     platform = _PLATFORMS[settings.representation]
     identity = Identity(release.id, name, version, release.manifest_sha256, golden.signature, platform)

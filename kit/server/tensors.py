@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kit.errors import IntegrityError
-from kit.model.servable import STRING, Field
+from kit.model.servable import STRING, Field, Signature
 from kit.server.answer import RequestError, show_name, show_names
 
 Array = np.ndarray[Any, Any]
@@ -39,6 +39,20 @@ _EXPECTED = {
     "bool": "a boolean",
     STRING: "a text",
 }
+
+
+def require_types(signature: Signature) -> None:
+    """Refuse a signature with a type that no client can send or read, or without inputs or outputs.
+
+    Raises:
+        IntegrityError: says which.
+    """
+    for what, fields in (("input", signature.inputs), ("output", signature.outputs)):
+        if not fields:
+            raise IntegrityError(f"the model's signature has no {what}s: there would be no rows")
+        for field in fields:
+            if field.dtype not in _TAKEN:
+                raise IntegrityError(f"{what} {field.name!r} is {field.dtype}; served are {', '.join(_TAKEN)}")
 
 
 class Rows(NamedTuple):
@@ -67,18 +81,9 @@ class Block:
 
 
 class Layout:
-    """How the inputs of a signature are laid out in blocks.
-
-    Raises:
-        IntegrityError: there are no inputs, or one has a dtype that no client can send.
-    """
+    """How the inputs of a signature are laid out in blocks; see `require_types`."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        for field in fields:
-            if field.dtype not in _TAKEN:
-                raise IntegrityError(f"input {field.name!r} is {field.dtype}; served are {', '.join(_TAKEN)}")
-        if not fields:
-            raise IntegrityError("the model's signature takes nothing: there would be no rows")
         self.fields = {field.name: field for field in fields}
         plain = sorted((field for field in fields if not field.shape), key=lambda field: field.dtype)
         groups = [list(group) for _, group in itertools.groupby(plain, lambda field: field.dtype)]
