@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated
 
 import msgspec
 
 WAIVABLE = ("check", "metric", "drop", "slice", "data", "litert", "promotion")  # never what says that bytes are sound
+MAX_DAYS = 366  # that a waiver may hold; what is to last longer belongs into the environment's file
+_DAY = timedelta(days=1)
+MAX_AHEAD = _DAY  # that the clock of who gave it may be ahead of the one that judges
 
 
 class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,6 +24,8 @@ class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         who: user and host.
         time: of the decision.
         revoked: True takes an earlier waiver of the same evidence back.
+        since_entry: number of the ledger's newest entry of a waiver then, 0 if there was none, so that no one can enter this
+            decision again later.
     """
 
     environment: str
@@ -27,17 +33,18 @@ class Waiver(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     reason: str
     until: date
     who: str
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]
     revoked: bool = False
+    since_entry: int = 0
 
     @property
     def expires(self) -> datetime:
         """The moment from which on it no longer holds."""
-        return datetime.combine(self.until + timedelta(days=1), time.min, UTC)
+        return datetime.combine(min(self.until, date.max - _DAY) + _DAY, time.min, UTC)
 
     def holds_at(self, moment: datetime) -> bool:
-        """True until it expires, unless it was a revocation."""
-        return not self.revoked and moment < self.expires
+        """True until it expires, unless it was a revocation, or a clock that was set back says that it is not given yet."""
+        return not self.revoked and self.time <= moment + MAX_AHEAD and moment < self.expires
 
 
 class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,4 +66,4 @@ class Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     after: str
     reason: str
     who: str
-    time: datetime
+    time: Annotated[datetime, msgspec.Meta(tz=True)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from kit.artifact import Artifact
-from kit.decision import Waiver
+from kit.decision import WAIVABLE, Waiver
 from kit.environment import MetricLimits
 from kit.errors import IntegrityError
 from kit.files import canonical_json, leave_out_empty, sha256_bytes
@@ -73,14 +74,22 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def _refusals(self) -> tuple[str, ...]:
-        return tuple(
-            f"{each.kind} {each.subject}: {each.detail}" for each in self.evidence if each.finding is Finding.REFUSES
-        )
+        given = {each.evidence for each in self.waivers if each.environment == self.environment and not each.revoked}
+        return tuple(filter(None, (_explain_refusal(each, given) for each in self.evidence)))
 
     @property
     def passed(self) -> bool:
         """True if nothing refuses and something was checked."""
         return not self.reasons
+
+
+def _explain_refusal(evidence: Evidence, waived: Collection[str]) -> str:
+    """Why a piece of evidence refuses; empty if it does not. One that says it was waived refuses without its waiver."""
+    sentence = f"{evidence.kind} {evidence.subject}: {evidence.detail}"
+    if evidence.finding is Finding.WAIVED:
+        is_waived = evidence.kind in WAIVABLE and f"{evidence.kind}:{evidence.subject}" in waived
+        return "" if is_waived else f"{sentence}; the verdict names no waiver that may let it pass"
+    return sentence if evidence.finding is Finding.REFUSES else ""
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -181,7 +181,9 @@ class Process:
         self._reader.start()
         assert self.process.stdout
         line = self.process.stdout.readline()  # it comes when the server answers, or ends when the process does
-        self.announced: dict[str, str] = json.loads(line) if line else {}
+        self.announced: dict[str, str] = json.loads(line) if line.rstrip().endswith(b"}") else {}
+        if not self.announced:  # a refusal is told in several lines
+            self.refusal = (line + self.process.stdout.read()).decode()
         self.address = self.announced.get("address", "")
 
     def _read(self) -> None:
@@ -225,7 +227,7 @@ def running(folder: Path, *arguments: str, **variables: str) -> Iterator[Process
     """While entered, `kit serve` runs."""
     process = Process(folder, *arguments, **variables)
     try:
-        assert process.announced, b"".join(process._texts).decode()
+        assert process.announced, process.refusal + b"".join(process._texts).decode()
         yield process
     finally:
         process.close()

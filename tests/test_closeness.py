@@ -92,7 +92,12 @@ def test_evaluation_rows_are_read_in_batches(tmp_path):
         (FakeModel(output="q"), FakeModel(), {}, "the SavedModel has no output 'p'; it gives q"),
         (FakeModel(), FakeModel(output="q"), {}, "the LiteRT model has no output 'p'; it gives q"),
         (FakeModel(), FakeModel(plus=math.inf), {}, "the LiteRT model gives 'p' that is not finite in 4 of 4 rows"),
-        (FakeModel(), FakeModel(shape=(4, 2)), {}, "the LiteRT model gives 'p' of shape [4, 2], expected [4]"),
+        (
+            FakeModel(),
+            FakeModel(shape=(4, 2)),
+            {},
+            "the LiteRT model gives 'p' as float32 of shape [4, 2]; expected one number for each of 4 rows",
+        ),
         (FakeModel(), FakeModel(), {"late": (True,) * 4}, "all 4 labels are 1; both 0 and 1 are needed"),
         (FakeModel(), FakeModel(), {"late": (1, 0, 2, 1)}, "labels must be 0 or 1; 1 of 4 are neither"),
         (
@@ -132,14 +137,14 @@ def test_fresh_process_compares_with_golden_predictions(representations):
 
 def test_comparison_that_takes_too_long_is_a_problem(representations):
     assert compare_representations(representations, timeout_s=0.01) == Closeness(
-        problem="the models were not compared in 0.01 s"
+        problem="the comparing process gave no answer in 0.01 s"
     )
 
 
 def test_process_that_dies_is_a_problem(representations, monkeypatch):
     monkeypatch.setenv("PYTHONHOME", "/nowhere")
     found = compare_representations(representations)
-    assert "the comparing process ended with 1 and no result" in found.problem
+    assert "the comparing process ended with 1 and no answer" in found.problem
     assert msgspec.structs.replace(found, problem="") == Closeness()
 
 

@@ -10,10 +10,10 @@ from crates import MANIFEST, MODEL, RAW, export, find, make_history, read_zip, s
 from kit.checkpoint import Checkpoint
 from kit.crate import export_crate
 from kit.crate.limits import Limits, require_within_limits
-from kit.crate.names import find_unportable
 from kit.errors import IntegrityError, KitError, NotFoundError, UsageError
 from kit.execute import Workbench
 from kit.merkle import hash_leaf, root_from_inclusion, tree_root
+from kit.names import find_unportable
 from kit.record import Status
 from kit.testing import make_key, make_record
 

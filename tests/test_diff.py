@@ -16,7 +16,7 @@ from kit.artifact import Artifact, InputArtifact
 from kit.check import Finding
 from kit.diff import ReleaseSide, Side, as_json_value, diff_records, diff_releases
 from kit.diff.cells import align_cells, diff_cells, read_all_outputs, read_cells
-from kit.diff.facts import diff_checks, diff_inputs, diff_mapping, diff_metrics, flatten, measure_difference
+from kit.diff.facts import diff_checks, diff_inputs, diff_mapping, diff_metrics, measure_difference
 from kit.diff.files import SourceFile, diff_files, read_sources
 from kit.diff.lines import diff_lines, mark_line
 from kit.diff.outputs import diff_outputs, read_outputs
@@ -29,6 +29,7 @@ from kit.gate import Finding as GateFinding
 from kit.gate import Release as GateRelease
 from kit.parameter import ResolvedParameter, Source
 from kit.record import CellOutcome, CellStatus, Failure, Status
+from kit.tables import flatten_table
 from kit.testing import START, make_check, make_manifest, make_record
 
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"0" * 20).decode()
@@ -346,9 +347,11 @@ def test_tables_are_told_by_dotted_names_that_quote_what_has_a_dot() -> None:
         "data": {"raw.csv": "data/raw.csv"},
         "secrets": {},
         "list": [1],
+        "slices": {'say "ä"': {"min_rows": 1}},
     }
-    assert flatten(plain) == {
+    assert flatten_table(plain) == {
         "gates.metrics.auc.min": 0.6, 'data."raw.csv"': "data/raw.csv", "secrets": {}, "list": [1],
+        r'slices."say \"ä\"".min_rows': 1,
     }  # fmt: skip
 
 
@@ -424,7 +427,9 @@ def test_files_of_bundles_are_compared_line_by_line_where_they_are_text() -> Non
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"no zip", make_zip(a=b"1")[:-10], make_zip(a=b"12345").replace(b"12345", b"12346")]
+    "data",
+    [b"", b"no zip", make_zip(a=b"1")[:-10], make_zip(a=b"12345").replace(b"12345", b"12346")],
+    ids=["empty", "no zip", "cut", "changed"],  # not the bytes, which tell the time
 )
 def test_bundle_that_is_no_zip_of_kit_is_refused(data: bytes) -> None:
     with pytest.raises(IntegrityError, match="bundle is no zip that kit made"):

@@ -1,5 +1,6 @@
 """The pages in docs/ say what the program does: codes, levels, comparators, links."""
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -8,8 +9,12 @@ import pytest
 
 from kit import reproduce, verify
 from kit.compare import Kind, read_comparators
+from kit.decision import WAIVABLE, Rollback, Waiver
+from kit.gate import Evidence, Finding, Manifest, Release, Verdict
 from kit.ledger import Entry
 from kit.ledger import Kind as EntryKind
+from kit.measures import MEASURES
+from kit.release.contents import Marker
 
 ROOT = Path(__file__).parents[1]
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
@@ -44,17 +49,79 @@ def test_declared_comparators_of_the_page_are_read() -> None:
     }
 
 
+def section_of(page: str, heading: str) -> str:
+    """A page's section, its heading left out."""
+    return PAGES[page].split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def keys_of(section: str) -> list[str]:
+    """What stands in backquotes in the first column of a section's tables, sorted."""
+    return sorted(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))))
+
+
 def test_page_on_formats_has_every_key_of_an_entry_and_every_kind() -> None:
-    section = PAGES["formats.md"].split("## A ledger entry")[1].split("## ")[0]
-    keys = re.findall(
-        r"`(\w+)`", "".join(line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))
-    )
-    assert sorted(keys) == sorted(Entry.__struct_fields__)
+    section = section_of("formats.md", "A ledger entry")
+    assert keys_of(section) == sorted(Entry.__struct_fields__)
     assert all(f"`{kind.value}`" in section for kind in EntryKind)
+
+
+def test_page_on_formats_has_every_key_of_a_release_and_every_finding() -> None:
+    section = section_of("formats.md", "release.json")
+    assert keys_of(section) == sorted(Manifest.__struct_fields__)
+    for name in (*Verdict.__struct_fields__, *Evidence.__struct_fields__, *Finding):
+        assert f"`{name}`" in section
+
+
+@pytest.mark.parametrize("decision", [Rollback, Waiver])
+def test_page_on_formats_has_every_key_of_a_decision(decision: type[Rollback | Waiver]) -> None:
+    (row,) = re.findall(rf"^\| `urn:kit-ml:{decision.__name__.lower()}:v1` .+$", PAGES["formats.md"], re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == set(decision.__struct_fields__)
+
+
+def test_page_on_formats_has_every_key_of_a_release_file() -> None:
+    (row,) = re.findall(r"^\| `kit-release.json` .+$", section_of("formats.md", "A release file"), re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", row)) == {*Marker.__struct_fields__, *Release.__struct_fields__}
+
+
+def test_page_on_gates_has_every_kind_of_evidence_and_every_measure() -> None:
+    said = re.search(r"kind: (.+?)\.\n", Evidence.__doc__ or "", re.DOTALL)
+    assert said is not None
+    kinds = re.findall(r"`(\w+)`", said[1])
+    rows = re.findall(r"^\| `(\w+)` \|", PAGES["gates.md"], re.MULTILINE)
+    assert sorted(rows) == sorted([*kinds, *MEASURES])
+
+
+def test_page_on_releases_has_every_kind_that_cannot_be_waived() -> None:
+    (sentence,) = re.findall(r"^- (.+) cannot be waived", section_of("releases.md", "Waiving"), re.MULTILINE)
+    assert not {*re.findall(r"`(\w+)`", sentence)} & {*WAIVABLE}
+    kinds = {*re.findall(r"`(\w+)`", sentence), *WAIVABLE}
+    assert kinds <= {*re.findall(r"^\| `(\w+)` \|", PAGES["gates.md"], re.MULTILINE)}
+    assert len(kinds) == 11
+
+
+def heading_anchors(text: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_links_between_pages_lead_somewhere(name: str) -> None:
     folder = ROOT if name == "README.md" else ROOT / "docs"
-    for target in re.findall(r"\]\(([^)#:]+)\)", PAGES[name]):
-        assert (folder / target).exists(), f"{name} links {target}"
+    for target in re.findall(r"\]\(([^):]+)\)", PAGES[name]):
+        path, _, anchor = target.partition("#")
+        assert not path or (folder / path).exists(), f"{name} links {target}"
+        assert not anchor or anchor in heading_anchors(PAGES[Path(path).name if path else name]), (
+            f"{name} links {target}"
+        )
+
+
+def test_readme_leads_to_every_page() -> None:
+    linked = {Path(target).name for target in re.findall(r"\]\(docs/([\w.-]+\.md)", PAGES["README.md"])}
+    assert linked == {*PAGES} - {"README.md"}
+
+
+def test_requests_of_the_readme_ask_about_the_same_flight() -> None:
+    rows = json.loads((ROOT / "docs" / "predict.json").read_bytes())["instances"]
+    tensors = json.loads((ROOT / "docs" / "infer.json").read_bytes())["inputs"]
+    assert rows == [{each["name"]: each["data"][0] for each in tensors}]

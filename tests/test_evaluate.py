@@ -100,7 +100,7 @@ def test_model_gets_missing_values_as_in_golden_predictions(tmp_path: Path) -> N
             "candidate does not load as a SavedModel",
         ),
         (RuntimeError("a kernel\nis missing"), "RuntimeError: a kernel"),
-        (FakeModel(lambda scores: scores * np.nan), "6 of 6 scores are not finite"),
+        (FakeModel(lambda scores: scores * np.nan), "the model gives 'p' that is not finite in 6 of 6 rows"),
         (FakeModel(lambda scores: scores[:2]), r"float32 of shape \[2\]; expected one number for each of 6 rows"),
         (FakeModel(lambda scores: scores.astype(str)), "expected one number for each of 6 rows"),
         (FakeModel(inputs=(Field("z", "float32"),)), "has no column 'z'; it has name, x, is_late"),
@@ -360,9 +360,12 @@ def test_model_that_does_not_load_is_a_sentence_without_a_path(trained: Path, tm
 
 
 def test_process_that_takes_too_long_or_dies_is_a_sentence(tmp_path: Path) -> None:
-    assert evaluate_in_process(order_for(tmp_path), timeout_s=0.01).problem == "the models were not scored in 0.01 s"
+    assert (
+        evaluate_in_process(order_for(tmp_path), timeout_s=0.01).problem
+        == "the evaluating process gave no answer in 0.01 s"
+    )
     body = "import os\nos._exit(3)"
     name = write_measure(tmp_path, "pass\n" + body, "deadly")
     (tmp_path / "notebooks" / "deadly.py").write_text("print('last words', flush=True)\n" + textwrap.dedent(body))
     found = evaluate_in_process(order_for(tmp_path, measure=name))
-    assert found == Evaluation("the evaluating process ended with 3 and no result: last words")
+    assert found == Evaluation("the evaluating process ended with 3 and no answer: last words")

@@ -172,11 +172,11 @@ def test_fresh_process_answers_all_requests_in_order(tmp_path: Path) -> None:
 
 
 def test_process_that_takes_too_long_decides_nothing() -> None:
-    with pytest.raises(UndecidableError, match=r"the checks did not end in 0\.001 s"):
+    with pytest.raises(UndecidableError, match=r"the checking process gave no answer in 0\.001 s"):
         check_in_process([], timeout_s=0.001)
 
 
 def test_process_that_dies_decides_nothing(tmp_path: Path) -> None:
     request = CheckRequest("\0", "a", "\0", "0")
-    with pytest.raises(UndecidableError, match="the checking process ended with 1: ValueError"):
+    with pytest.raises(UndecidableError, match="the checking process ended with 1 and no answer: ValueError"):
         check_in_process([request])

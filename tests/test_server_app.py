@@ -94,7 +94,7 @@ def test_every_address_to_read_answers(tmp_path, path, found):
             404,
             "no such address of model 'flights'; there is :predict, :classify, :regress, /metadata, /infer, /ready",
         ),
-        ("GET", "/", 404, "no such address; there is /v1/models, /v2 and /metrics"),
+        ("GET", "/nothing", 404, "no such address; there is /v1/models, /v2 and /metrics"),
         ("GET", "/v1/models/flights:predict", 405, "expected POST here"),
         ("DELETE", "/v2/models/flights", 405, "expected GET here"),
         ("POST", "/v2/health/live", 405, "expected GET here"),

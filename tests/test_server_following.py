@@ -1,6 +1,7 @@
 """Following what is live: who takes over when, who is refused, and what is left of the one before."""
 
 import asyncio
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,31 @@ def test_it_looks_by_itself(tmp_path):
         await asyncio.wait([running])
 
     run(act, tmp_path, poll_s=0.01)
+
+
+def test_release_that_comes_too_late_leaves_no_folder(tmp_path):
+    entered, opened = threading.Event(), threading.Event()
+
+    async def act(it: InProcess, ledger: Ledger, follower: Follower) -> None:
+        load = ledger.load
+
+        def wait_and_load(release: Release) -> Any:
+            entered.set()
+            assert opened.wait(60)
+            return load(release)
+
+        ledger.load = wait_and_load  # type: ignore[method-assign]
+        ledger.promote("production-5")
+        looking = asyncio.create_task(ledger.follow(it).look())
+        await asyncio.to_thread(entered.wait, 60)
+        looking.cancel()
+        opened.set()
+        await asyncio.wait({looking})
+        assert looking.cancelled()
+        assert not (tmp_path / "production-5").exists()
+        assert it.current.served.identity.release == "production-4"
+
+    run(act, tmp_path)
 
 
 def test_no_request_fails_or_is_mixed_while_releases_change(tmp_path):

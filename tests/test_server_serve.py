@@ -10,10 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 from commands import Kit
-from servers import LITERT, Process, Shop, make_litert, make_saved_model, running
+from servers import LITERT, FakeModel, Process, Shop, make_litert, make_loaded, make_saved_model, running
 
+from kit.errors import UsageError
 from kit.release.export import export_release
 from kit.release.rollback import roll_back
+from kit.server.main import bind, serve
 
 BODY = {"instances": [0.0, {"x": None}, {"x": 2}]}
 QUICK = LITERT.replace("[gates", "poll_s = 0.05\n[gates")
@@ -67,6 +69,17 @@ def test_port_that_is_taken_is_wrong_use(kit):
         called = kit("serve", "--env", "production", "--port", str(port))
     assert called.code == 2
     assert f"cannot listen on 127.0.0.1, port {port}: Address already in use; choose another" in called.err
+
+
+def test_port_that_another_process_took_meanwhile_is_wrong_use(tmp_path):
+    first = bind("127.0.0.1", 0)
+    port = first.getsockname()[1]
+    with first, bind("127.0.0.1", port) as second:  # no one listened yet
+        first.listen()
+        loaded = make_loaded(FakeModel(), tmp_path / "served")
+        with pytest.raises(UsageError, match=f"cannot listen on http://127.0.0.1:{port}: Address already in use"):
+            serve(lambda: loaded, second, lambda *_: None)
+    assert not loaded.folder.exists()
 
 
 def test_help_begins_with_an_example(kit):

@@ -267,13 +267,13 @@ def test_waiver_entered_again_does_not_undo_its_revocation(life: Life) -> None:
     assert false(life.archive) == {Code.REWRITTEN}
 
 
-def test_where_one_waiver_cannot_be_read_none_counts(life: Life) -> None:
+def test_waiver_does_not_count_where_a_later_one_cannot_be_read(life: Life) -> None:
     give_waiver(life.bench, "staging", "metric:auc", "new feed", in_days(3))
     revoked = revoke_waiver(life.bench, "staging", "metric:auc", "was wrong")
     entry = life.archive.ledger.read(revoked.entry)
     life.archive.objects.path(entry.sha256).unlink()
     (reason,) = verdict_of(life).reasons
-    assert reason.startswith(f"{LOW}; no waiver counts, because one cannot be read: object ")
+    assert reason.startswith(f"{LOW}; it does not count, because a later one cannot be read: object ")
     assert false(life.archive) == {Code.MISSING}
     assert [each.waiver is None for each in read_waivers(life.archive, "staging")] == [False, True]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kit.decision import Rollback, Waiver
+from datetime import UTC
+
+from kit.decision import MAX_DAYS, Rollback, Waiver
 from kit.errors import IntegrityError
 from kit.ledger import Entry, environment_of
 from kit.signing import Envelope
@@ -35,6 +37,10 @@ def decode_waiver(envelope: Envelope, entry: Entry, origin: str) -> Waiver:
     waiver, made_for = read_waiver(envelope.read_statement(where), where)
     if (waiver.who, waiver.time, made_for) != (entry.who, entry.time, origin):
         raise IntegrityError(f"{where}: it states another decision than the entry tells of: {waiver} for {made_for}")
+    if waiver.since_entry >= entry.seq or (waiver.until - waiver.time.astimezone(UTC).date()).days > MAX_DAYS:
+        raise IntegrityError(
+            f"{where}: no kit gives a waiver for more than {MAX_DAYS} days, or after a later one: {waiver}"
+        )
     return waiver
 
 

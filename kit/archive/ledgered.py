@@ -158,11 +158,11 @@ class LedgeredArchive:
         return self.release_of(entry) if entry else None
 
     def find_release(self, release_id: str) -> Release | None:
-        """The release of exactly that id, if there is one."""
+        """The release of exactly that id, if there is one; an entry that gives its number to another is none."""
         if not re.fullmatch(r".+-[1-9][0-9]*", release_id):
             return None
-        entry = next((entry for entry in self.tell(Kind.RELEASE) if entry.release == release_id), None)
-        return self._release_of(entry) if entry else None
+        entries = [entry for entry in self.tell(Kind.RELEASE) if entry.release == release_id]
+        return self._release_of(entries[-1]) if entries else None
 
     def release_of(self, entry: Entry) -> Release:
         """The release that an entry made live, by cutting it or by rolling back to it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kit.signing import PublicKey
 
 SUFFIX = ".kit"
-_FLAGS = ("--allow-drift", "--json", "--help", "-h")  # options without a value
+_FLAGS = ("--allow-drift", "--json", "--help", "-h", "--")  # what has no value behind it
 
 
 def find_command(arguments: Sequence[str]) -> click.Command | None:
@@ -109,10 +109,24 @@ def _run(file: Path, values: dict[str, Any]) -> None:
     from kit.signing import read_public_keys
 
     keys = read_public_keys(values["keys_file"]) if values["keys_file"] else []
-    with tempfile.TemporaryDirectory(prefix="kit-run-") as private:
-        released = open_release_file(file, Path(private) / "release", keys)
-        step = _execute(released, keys, Path(private), values)
+    with _private_folder() as private:
+        released = open_release_file(file, private / "release", keys)
+        step = _execute(released, keys, private, values)
     show_step(step, as_json=values["as_json"])
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """A folder for what is unpacked; gone at the end, or, where this process is killed, when the next one begins."""
+    from kit.files import remove_tree
+    from kit.release.private import folder_of_user, private_folder
+    from kit.workspace import remove_abandoned
+
+    base = folder_of_user("run")
+    remove_abandoned(base)
+    with private_folder(base) as folder:
+        yield folder
+    remove_tree(folder)
 
 
 def _execute(released: ReleasedFile, keys: Sequence[PublicKey], private: Path, values: dict[str, Any]) -> Step:

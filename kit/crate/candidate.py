@@ -12,10 +12,10 @@ from kit.archive import STATEMENT
 from kit.artifact import Artifact, Tree
 from kit.crate.contents import list_reads, read_notebook
 from kit.crate.limits import Limits
-from kit.crate.names import find_unportable, is_plain, is_portable
 from kit.crate.stated import require_stated
 from kit.errors import IntegrityError
 from kit.files import sha256_file
+from kit.names import find_unportable, is_plain, is_portable
 from kit.record import Record, Status, decode_record
 from kit.signing import PublicKey, Standing, decode_envelope, judge_envelope
 from kit.statement import origin_of

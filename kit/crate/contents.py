@@ -10,7 +10,7 @@ import msgspec
 from kit.archive import RELEASE_FILE, Archive
 from kit.artifact import TREE_MEDIA_TYPE, Artifact, media_type_of
 from kit.crate.limits import LIMITS, Limits
-from kit.crate.zips import read_source
+from kit.crate.source import read_source
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.files import sha256_bytes, sha256_file
 from kit.gate import Release, decode_manifest

@@ -27,12 +27,12 @@ from kit.crate.contents import (
 from kit.crate.licence import read_licence
 from kit.crate.limits import require_within_limits
 from kit.crate.metadata import describe_contents
-from kit.crate.names import find_unportable
 from kit.crate.proof import make_proof
 from kit.crate.stated import require_stated
 from kit.errors import IntegrityError, UsageError
 from kit.files import CHUNK_BYTES, sync_file, sync_folder, temporary_beside
 from kit.gate import Release
+from kit.names import find_unportable
 from kit.record import Record
 from kit.signing import PublicKey
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from kit.crate.zips import read_source
+from kit.crate.source import read_source
 
 _HOMES = ("homepage", "repository", "source", "documentation")
 

@@ -6,6 +6,7 @@ import msgspec
 
 from kit.errors import UsageError
 from kit.files import format_bytes
+from kit.zips import MAX_LIST_BYTES
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -23,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True):
     size_bytes: int = 256 << 30
     ratio: int = 200
     free_bytes: int = 1 << 20
-    list_bytes: int = 16 << 20
+    list_bytes: int = MAX_LIST_BYTES
 
 
 LIMITS = Limits()

@@ -17,10 +17,10 @@ from typing import IO
 
 from kit.crate.contents import MANIFEST
 from kit.crate.limits import LIMITS, Limits
-from kit.crate.names import find_unportable
-from kit.crate.zips import open_zip, readable
 from kit.errors import IntegrityError
 from kit.files import CHUNK_BYTES, format_bytes
+from kit.names import find_unportable
+from kit.zips import open_zip, readable
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
@@ -93,7 +93,7 @@ def open_crate(file: Path, limits: Limits = LIMITS) -> Iterator[Crate]:
     Raises:
         IntegrityError: it is no zip, or not one as kit makes them; on entering, or inside while it is read.
     """
-    with open_zip(file, limits) as archive:
+    with open_zip(file, limits.list_bytes) as archive:
         yield Crate(archive, file.stat().st_size, limits)
 
 

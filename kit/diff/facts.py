@@ -58,17 +58,6 @@ def only_differing(facts: Iterable[Fact]) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts if fact.change is not Change.SAME)
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested tables by dotted name, as TOML would write it: `gates.metrics.auc.min`, `data."a.csv"`."""
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    leaves: dict[str, Any] = {}
-    for key, item in value.items():
-        name = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
-        leaves |= flatten(item, f"{prefix}.{name}" if prefix else name)
-    return leaves or ({prefix: {}} if prefix else {})
-
-
 def diff_parameters(
     before: Iterable[ResolvedParameter], after: Iterable[ResolvedParameter]
 ) -> tuple[ParameterDiff, ...]:

@@ -17,12 +17,12 @@ from kit.diff.facts import (
     diff_metrics,
     diff_outputs_written,
     diff_parameters,
-    flatten,
     only_differing,
 )
 from kit.diff.files import SourceFile, diff_files
 from kit.diff.values import CellDiff, Change, Fact, RecordDiff, RecordHead
 from kit.record import Record
+from kit.tables import flatten_table
 
 # Where and when something was executed, and how long it took, is no difference of what was executed.
 _SOFTER_OUTCOME = dict.fromkeys(("wall_s", "kernel_cpu_s", "peak_memory_bytes"), Change.VOLATILE) | {
@@ -93,7 +93,7 @@ def diff_configurations(before: dict[str, Any] | None, after: dict[str, Any] | N
     """Two effective configurations key by key, where they differ; nothing if one is not known."""
     if before is None or after is None:
         return ()
-    return only_differing(diff_mapping(flatten(before), flatten(after)))
+    return only_differing(diff_mapping(flatten_table(before), flatten_table(after)))
 
 
 def _choose_notes(before: Side, after: Side) -> tuple[str, ...]:

@@ -1,11 +1,11 @@
-"""The checking process: `python -m kit.expectations REQUESTS RESULTS`, started by `check_in_process` alone."""
+"""The checking process: `python -m kit.expectations ORDER ANSWER`, started by `check_in_process` alone."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from kit.expectations.process import answer_requests
+from kit.expectations.process import CheckRequest, check_requests
+from kit.fresh import answer
 
 if __name__ == "__main__":
-    answer_requests(Path(sys.argv[1]), Path(sys.argv[2]))
+    answer(sys.argv[1:], list[CheckRequest], check_requests)

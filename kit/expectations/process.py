@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +10,7 @@ import msgspec
 from kit.check import CheckResult
 from kit.errors import UndecidableError
 from kit.expectations.check import check_artifact
-from kit.signing import KEY_VARIABLE
+from kit.fresh import NoAnswer, ask
 
 TIMEOUT_S = 900.0
 
@@ -42,46 +38,21 @@ def check_in_process(requests: Sequence[CheckRequest], timeout_s: float = TIMEOU
     Raises:
         UndecidableError: the process took too long, died, or left no readable answer.
     """
-    with tempfile.TemporaryDirectory(prefix="kit-checks-") as folder:
-        asked, answer, log = (Path(folder) / name for name in ("requests.json", "results.json", "log.txt"))
-        asked.write_bytes(msgspec.json.encode(list(requests)))
-        # -P: a `kit` or `pandas` folder that happens to lie in the working directory must not be imported.
-        command = [sys.executable, "-P", "-m", "kit.expectations", str(asked), str(answer)]
-        variables = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-        try:
-            with log.open("wb") as output:
-                done = subprocess.run(
-                    command, env=variables, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                    timeout=timeout_s, check=False,
-                )  # fmt: skip
-        except subprocess.TimeoutExpired:
-            raise UndecidableError(f"the checks did not end in {timeout_s:g} s") from None
-        if done.returncode != 0:
-            raise UndecidableError(f"the checking process ended with {done.returncode}: {_last_error(log)}")
-        return _read_results(answer, len(requests))
+    found = ask("kit.expectations", list(requests), tuple[CheckResult, ...], timeout_s)
+    if isinstance(found, NoAnswer):
+        # of the last line only the kind of an exception is told: what it says may hold row values
+        kind = found.last_line.partition(":")[0][:100]
+        raise UndecidableError(f"the checking process {found.problem}{kind and ': '}{kind}")
+    if len(found) != len(requests):
+        raise UndecidableError(f"{len(requests)} checks were asked for, {len(found)} answered")
+    return found
 
 
-def answer_requests(requests: Path, answer: Path) -> None:
-    """The process itself: read requests, write their results as JSON; no file means failure."""
-    asked = msgspec.json.decode(requests.read_bytes(), type=list[CheckRequest])
-    results = [
-        check_artifact(Path(a.path), a.name, Path(a.suite), a.sha256, Path(a.profile) if a.profile else None)
-        for a in asked
+def check_requests(requests: Sequence[CheckRequest]) -> list[CheckResult]:
+    """The process itself: apply all suites, in order."""
+    return [
+        check_artifact(
+            Path(each.path), each.name, Path(each.suite), each.sha256, Path(each.profile) if each.profile else None
+        )
+        for each in requests
     ]
-    answer.write_bytes(msgspec.json.encode(results))
-
-
-def _read_results(answer: Path, n_expected: int) -> tuple[CheckResult, ...]:
-    try:
-        results = msgspec.json.decode(answer.read_bytes(), type=tuple[CheckResult, ...])
-    except (OSError, msgspec.DecodeError) as error:
-        raise UndecidableError(f"the checking process left no readable answer: {type(error).__name__}") from error
-    if len(results) != n_expected:
-        raise UndecidableError(f"{n_expected} checks were asked for, {len(results)} answered")
-    return results
-
-
-def _last_error(log: Path) -> str:
-    """The kind of the last exception in a log; what it says may hold row values."""
-    last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2]
-    return last.partition(":")[0][:100] or "it said nothing"

@@ -5,29 +5,21 @@ Whatever the models or the rows do becomes a sentence in the result, never a num
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kit.environment import EvaluationSource
-from kit.errors import KitError, UsageError
+from kit.fresh import NoAnswer, answer, ask, first_line
 from kit.measures import auc
 from kit.model.golden import Golden, read_golden
+from kit.model.importing import QUIET
 from kit.model.litert import open_litert
 from kit.model.probe import ProbeFinding, compare_outputs
-from kit.model.rows import read_inputs, read_label
+from kit.model.rows import read_label
+from kit.model.scores import score_rows
 from kit.model.servable import Servable, golden_columns, open_saved_model
-from kit.signing import KEY_VARIABLE
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    Array = np.ndarray[Any, Any]
 
 TIMEOUT_S = 900.0
 
@@ -81,32 +73,8 @@ def compare_representations(representations: Representations, timeout_s: float =
         representations: what is compared on what.
         timeout_s: for the whole process; loading TensorFlow takes several seconds of it.
     """
-    with tempfile.TemporaryDirectory(prefix="kit-closeness-") as scratch:
-        return _run(representations, Path(scratch), timeout_s)
-
-
-def _run(representations: Representations, scratch: Path, timeout_s: float) -> Closeness:
-    asked, answer, log = scratch / "order.json", scratch / "result.json", scratch / "log.txt"
-    asked.write_bytes(msgspec.json.encode(representations))
-    # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
-    command = [sys.executable, "-P", "-m", "kit.model.closeness", str(asked), str(answer)]
-    inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                command, env=variables, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                timeout=timeout_s, check=False,
-            )  # fmt: skip
-        result = msgspec.json.decode(answer.read_bytes(), type=Closeness)
-    except subprocess.TimeoutExpired:
-        return Closeness(problem=f"the models were not compared in {timeout_s:g} s")
-    except (OSError, msgspec.DecodeError):
-        last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2][:300]
-        return Closeness(problem=f"the comparing process ended with {done.returncode} and no result: {last}")
-    if done.returncode != 0:
-        return Closeness(problem=f"the comparing process ended with {done.returncode}")
-    return result
+    found = ask("kit.model.closeness", representations, Closeness, timeout_s, QUIET)
+    return Closeness(problem=found.describe("the comparing process")) if isinstance(found, NoAnswer) else found
 
 
 def measure_closeness(representations: Representations) -> Closeness:
@@ -124,8 +92,7 @@ def measure_closeness(representations: Representations) -> Closeness:
         rows = Path(representations.rows)
         return compare_on_rows(found, saved_model, litert, rows, representations.source)
     except Exception as error:  # noqa: BLE001  a broken model can raise anything; it becomes a sentence
-        line = str(error).strip().partition("\n")[0][:300]
-        return Closeness(problem=line if isinstance(error, KitError) else f"{type(error).__name__}: {line}")
+        return Closeness(problem=first_line(error))
 
 
 def compare_with_golden(model: Servable, golden: Golden) -> Closeness:
@@ -153,8 +120,8 @@ def compare_on_rows(
     import numpy as np
 
     labels = read_label(rows, source.label)
-    expected = _score_rows("the SavedModel", saved_model, rows, source.output)
-    scores = _score_rows("the LiteRT model", litert, rows, source.output)
+    expected = score_rows(saved_model, rows, source.output, "the SavedModel").astype(np.float64)
+    scores = score_rows(litert, rows, source.output, "the LiteRT model").astype(np.float64)
     return msgspec.structs.replace(
         found,
         n_rows=len(labels),
@@ -164,31 +131,5 @@ def compare_on_rows(
     )
 
 
-def _score_rows(what: str, model: Servable, rows: Path, output: str) -> Array:
-    """(n,) finite float64 scores of all rows."""
-    import numpy as np
-
-    names = [field.name for field in model.signature.outputs]
-    if output not in names:
-        raise UsageError(f"{what} has no output {output!r}; it gives {', '.join(names)}")
-    answers = []
-    for batch in read_inputs(rows, model.signature.inputs):
-        n_rows, answer = len(next(iter(batch.values()))), model.predict(batch)[output]
-        if answer.shape not in ((n_rows,), (n_rows, 1)):
-            raise UsageError(f"{what} gives {output!r} of shape {list(answer.shape)}, expected [{n_rows}]")
-        answers.append(answer.reshape(-1))
-    scores = np.concatenate(answers).astype(np.float64)
-    n_broken = int((~np.isfinite(scores)).sum())
-    if n_broken:
-        raise UsageError(f"{what} gives {output!r} that is not finite in {n_broken:,} of {len(scores):,} rows")
-    return scores
-
-
-def main(asked: str, result: str) -> None:
-    """Compare and write the result as JSON; no result file means failure."""
-    representations = msgspec.json.decode(Path(asked).read_bytes(), type=Representations)
-    Path(result).write_bytes(msgspec.json.encode(measure_closeness(representations)))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(sys.argv[1:], Representations, measure_closeness)

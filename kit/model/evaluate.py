@@ -8,10 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import math
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +17,12 @@ import msgspec
 
 from kit.environment import EvaluationSource
 from kit.errors import KitError, UsageError
+from kit.fresh import NoAnswer, answer, ask, first_line
 from kit.measures import measure_each
-from kit.model.rows import Slices, read_inputs, read_label, read_slices
+from kit.model.importing import QUIET
+from kit.model.rows import Slices, read_label, read_slices
+from kit.model.scores import score_rows
 from kit.model.servable import Servable, open_saved_model
-from kit.signing import KEY_VARIABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,30 +131,8 @@ def evaluate_in_process(order: EvaluationOrder, timeout_s: float = TIMEOUT_S) ->
         order: what to score on what.
         timeout_s: for the whole process; loading TensorFlow takes several seconds of it.
     """
-    with tempfile.TemporaryDirectory(prefix="kit-evaluate-") as scratch:
-        return _run(order, Path(scratch), timeout_s)
-
-
-def _run(order: EvaluationOrder, scratch: Path, timeout_s: float) -> Evaluation:
-    asked, answer, log = scratch / "order.json", scratch / "result.json", scratch / "log.txt"
-    asked.write_bytes(msgspec.json.encode(order))
-    # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
-    command = [sys.executable, "-P", "-m", "kit.model.evaluate", str(asked), str(answer)]
-    inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                command, env=variables, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                timeout=timeout_s, check=False,
-            )  # fmt: skip
-        result = msgspec.json.decode(answer.read_bytes(), type=Evaluation)
-    except subprocess.TimeoutExpired:
-        return Evaluation(f"the models were not scored in {timeout_s:g} s")
-    except (OSError, msgspec.DecodeError):
-        last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2][:300]
-        return Evaluation(f"the evaluating process ended with {done.returncode} and no result: {last}")
-    return result if done.returncode == 0 else Evaluation(f"the evaluating process ended with {done.returncode}")
+    found = ask("kit.model.evaluate", order, Evaluation, timeout_s, QUIET)
+    return Evaluation(found.describe("the evaluating process")) if isinstance(found, NoAnswer) else found
 
 
 def evaluate(order: EvaluationOrder, open_model: Callable[[Path], Servable] = open_saved_model) -> Evaluation:
@@ -183,9 +160,9 @@ def evaluate(order: EvaluationOrder, open_model: Callable[[Path], Servable] = op
 def _try_to_score(folder: str, order: EvaluationOrder, open_model: Callable[[Path], Servable]) -> Array | str:
     """(n,) scores, or why there are none."""
     try:
-        return _score_rows(open_model(Path(folder)), Path(order.rows), order.source.output)
+        return score_rows(open_model(Path(folder)), Path(order.rows), order.source.output)
     except Exception as error:  # noqa: BLE001  a broken model can raise anything; it becomes a sentence
-        return _first_line(error).replace(folder, Path(folder).name)
+        return first_line(error).replace(folder, Path(folder).name)
 
 
 def _measure_all(measure: Measure, labels: Array, scores: Array, slices: Mapping[str, Slices]) -> Scored:
@@ -196,35 +173,11 @@ def _measure_all(measure: Measure, labels: Array, scores: Array, slices: Mapping
     return Scored("", _measure(measure, labels, scores), parts)
 
 
-def _score_rows(model: Servable, rows: Path, output: str) -> Array:
-    """(n,) finite scores of all rows."""
-    import numpy as np
-
-    outputs = [field.name for field in model.signature.outputs]
-    if output not in outputs:
-        raise UsageError(f"the model has no output {output!r}; it gives {', '.join(sorted(outputs))}")
-    scores = np.concatenate([
-        _read_scores(model.predict(batch)[output], batch, output) for batch in read_inputs(rows, model.signature.inputs)
-    ])  # fmt: skip
-    n_broken = int((~np.isfinite(scores)).sum())
-    if n_broken:
-        raise UsageError(f"{n_broken:,} of {len(scores):,} scores are not finite")
-    return scores
-
-
-def _read_scores(answer: Array, batch: Mapping[str, Array], output: str) -> Array:
-    n_rows = len(next(iter(batch.values())))
-    if answer.shape not in ((n_rows,), (n_rows, 1)) or answer.dtype.kind not in "fiub":
-        found = f"{answer.dtype} of shape {list(answer.shape)}"
-        raise UsageError(f"output {output!r} is {found}; expected one number for each of {n_rows:,} rows")
-    return answer.reshape(-1)
-
-
 def _measure(measure: Measure, labels: Array, scores: Array) -> Measured:
     try:
         metrics, undefined = measure(labels, scores)
     except Exception as error:  # noqa: BLE001  a project's own measure can raise anything; it becomes a sentence
-        return Measured(len(labels), problem=_first_line(error))
+        return Measured(len(labels), problem=first_line(error))
     return Measured(len(labels), dict(metrics), dict(undefined))
 
 
@@ -236,7 +189,7 @@ def _import_measure(order: EvaluationOrder) -> Measure:
         module = importlib.import_module(module_name)
         function = getattr(module, function_name)
     except Exception as error:
-        raise UsageError(f"{where} cannot be imported from notebooks/: {_first_line(error)}") from error
+        raise UsageError(f"{where} cannot be imported from notebooks/: {first_line(error)}") from error
     if not Path(getattr(module, "__file__", None) or "/").resolve().is_relative_to(folder):
         raise UsageError(f"{where}: {module_name!r} is no module in notebooks/ of the bundle")
 
@@ -251,16 +204,5 @@ def _import_measure(order: EvaluationOrder) -> Measure:
     return measure
 
 
-def _first_line(error: BaseException) -> str:
-    line = str(error).strip().partition("\n")[0][:300]
-    return line if isinstance(error, KitError) else f"{type(error).__name__}: {line}"
-
-
-def main(asked: str, result: str) -> None:
-    """Evaluate and write the result as JSON; no result file means failure."""
-    order = msgspec.json.decode(Path(asked).read_bytes(), type=EvaluationOrder)
-    Path(result).write_bytes(msgspec.json.encode(evaluate(order)))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    answer(sys.argv[1:], EvaluationOrder, evaluate)

@@ -6,6 +6,8 @@ import os
 import sys
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+# environment of a process that answers: no log of TensorFlow's start, the same numbers on each CPU family as far as can be
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 
 def import_tensorflow_without_keras() -> None:

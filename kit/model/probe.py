@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import enum
 import math
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from kit.errors import IntegrityError
+from kit.fresh import NoAnswer, ask, first_line
 from kit.model.golden import Golden, read_golden
-from kit.model.importing import import_tensorflow_without_keras
-from kit.signing import KEY_VARIABLE
+from kit.model.importing import QUIET, import_tensorflow_without_keras
 
 TIMEOUT_S = 300.0
 
@@ -58,6 +54,13 @@ class ProbeResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.finding is ProbeFinding.REPRODUCED and self.n_rows > 0
 
 
+class ProbeOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A SavedModel's folder and its golden predictions; paths are absolute."""
+
+    saved_model: str
+    golden: str
+
+
 def probe_saved_model(folder: Path, golden: Path, timeout_s: float = TIMEOUT_S) -> ProbeResult:
     """Load a SavedModel in a fresh process, query it with golden inputs, compare with golden outputs.
 
@@ -72,32 +75,12 @@ def probe_saved_model(folder: Path, golden: Path, timeout_s: float = TIMEOUT_S) 
         read_golden(golden)
     except IntegrityError as error:
         return ProbeResult(ProbeFinding.NO_GOLDEN, str(error))
-    with tempfile.TemporaryDirectory(prefix="kit-probe-") as scratch:
-        return _run_probe(folder.resolve(), golden.resolve(), Path(scratch), timeout_s)
-
-
-def _run_probe(folder: Path, golden: Path, scratch: Path, timeout_s: float) -> ProbeResult:
-    answer, log = scratch / "result.json", scratch / "log.txt"
-    # -P: a `kit` or `tensorflow` folder that happens to lie in the working directory must not be imported.
-    command = [sys.executable, "-P", "-m", "kit.model", str(folder), str(golden), str(answer)]
-    inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-    variables = {**inherited, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
-    try:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                command, env=variables, cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                timeout=timeout_s, check=False,
-            )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return ProbeResult(ProbeFinding.TIMED_OUT, f"no answer from the model in {timeout_s:g} s")
-    try:
-        result = msgspec.json.decode(answer.read_bytes(), type=ProbeResult)
-    except (OSError, msgspec.DecodeError):
-        last = log.read_text("utf-8", "replace").strip().rpartition("\n")[2][:300]
-        return ProbeResult(ProbeFinding.DIED, f"the probing process ended with {done.returncode} and no result: {last}")
-    if done.returncode != 0:
-        return ProbeResult(ProbeFinding.DIED, f"the probing process ended with {done.returncode} after {result.detail}")
-    return result
+    order = ProbeOrder(str(folder.resolve()), str(golden.resolve()))
+    found = ask("kit.model", order, ProbeResult, timeout_s, QUIET)
+    if isinstance(found, NoAnswer):
+        finding = ProbeFinding.TIMED_OUT if found.is_late else ProbeFinding.DIED
+        return ProbeResult(finding, found.describe("the probing process"))
+    return found
 
 
 def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
@@ -108,7 +91,7 @@ def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
     try:
         model = tensorflow.saved_model.load(str(folder))
     except Exception as error:  # noqa: BLE001  a broken model can raise anything; it becomes a finding
-        return ProbeResult(ProbeFinding.NOT_LOADED, f"{folder.name} does not load: {_first_line(error)}")
+        return ProbeResult(ProbeFinding.NOT_LOADED, f"{folder.name} does not load: {first_line(error)}")
     signatures = getattr(model, "signatures", {})
     if golden.signature not in signatures:
         found = ", ".join(sorted(signatures)) or "none"
@@ -116,7 +99,7 @@ def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
     try:
         answers = signatures[golden.signature](**_to_tensors(signatures[golden.signature], golden, tensorflow))
     except Exception as error:  # noqa: BLE001  as above
-        return ProbeResult(ProbeFinding.REFUSED_INPUT, f"the model refuses the golden inputs: {_first_line(error)}")
+        return ProbeResult(ProbeFinding.REFUSED_INPUT, f"the model refuses the golden inputs: {first_line(error)}")
     return compare_outputs(golden, {name: value.numpy() for name, value in answers.items()})
 
 
@@ -157,7 +140,3 @@ def _to_tensors(signature: Any, golden: Golden, tensorflow: Any) -> dict[str, An
         tensor = tensorflow.cast(values, specs[name].dtype) if missing != "" else tensorflow.constant(values)
         tensors[name] = tensorflow.expand_dims(tensor, 1) if specs[name].shape.rank == 2 else tensor
     return tensors
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"

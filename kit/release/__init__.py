@@ -2,7 +2,8 @@
 
 from kit.release.bound_data import bind_now
 from kit.release.evidence import collect_evidence, judge_candidate
-from kit.release.live import Interval, find_live, read_history
+from kit.release.history import Interval, read_history
+from kit.release.live import find_live
 from kit.release.probes import PROBES, ProbeOutcome, Probes
 from kit.release.release import cut_release, plan_promotion, plan_release, plan_run
 from kit.release.rollback import Rolled, roll_back

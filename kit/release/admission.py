@@ -8,9 +8,9 @@ from kit.archive import Archive
 from kit.environment import Environment
 from kit.errors import GateRefusedError
 from kit.files import Clock
-from kit.gate import Finding, Manifest, Verdict
+from kit.gate import Finding, Manifest
 from kit.record import Record
-from kit.release.live import find_turn
+from kit.release.live import compares_with_live, find_turn
 from kit.release.promotion import judge_promotion
 from kit.release.waivers import find_expired
 from kit.signing import PublicKey
@@ -41,7 +41,7 @@ def require_still_admitted(
         GateRefusedError: with a reason for each thing that changed.
     """
     verdict = manifest.verdict
-    reasons = list(_judge_live(archive, verdict))
+    reasons = list(_judge_live(archive, manifest))
     if not any(waiver.evidence.startswith("promotion:") for waiver in verdict.waivers):
         found = judge_promotion(archive, environment, training, keys, manifest.promoted_from)
         reasons += [each.detail for each in found if each.finding is Finding.REFUSES]
@@ -50,15 +50,11 @@ def require_still_admitted(
         raise GateRefusedError(environment.name, reasons)
 
 
-def compares_with_live(verdict: Verdict) -> bool:
-    """Whether a verdict holds only beside what was live when it was reached, which may have been nothing."""
-    return any(each.kind == "drop" for each in verdict.evidence)
-
-
-def _judge_live(archive: Archive, verdict: Verdict) -> Iterator[str]:
+def _judge_live(archive: Archive, manifest: Manifest) -> Iterator[str]:
+    verdict = manifest.verdict
     turn = find_turn(archive, verdict.environment)
     live = turn.release if turn else ""
-    if live != verdict.live and compares_with_live(verdict):
+    if live != verdict.live and compares_with_live(manifest):
         yield (
             f"what is live changed while it was judged: it was compared with {verdict.live or 'nothing'}, now "
             f"{live or 'nothing'} is live; release again, and it is compared with that"

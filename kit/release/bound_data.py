@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -81,6 +81,7 @@ def judge_bound_data(
     bundle: Bundle,
     bind: Bind,
     check: Check = check_in_process,
+    before: Collection[str] = (),
 ) -> BoundData:
     """Apply the bundle's suites to what the environment binds for the bundle's `run` stage; whatever fails refuses.
 
@@ -92,10 +93,11 @@ def judge_bound_data(
         bundle: the sources that will run; a source without a suite in it is not judged.
         bind: gives the bytes of a source, see `bind_now`.
         check: applies suites to files.
+        before: names of what was judged for the release that is live; where its suite is gone now, that refuses.
     """
     evidence: dict[str, Evidence] = {}
     sources: list[_Source] = []
-    for name in _names(environment, bundle):
+    for name in _names(environment, bundle, before):
         try:
             sources.append(_read_source(bundle, name, bind))
         except (KitError, OSError) as error:
@@ -112,15 +114,15 @@ def judge_bound_data(
     return BoundData(tuple(evidence[name] for name in sorted(evidence)), subjects)
 
 
-def _names(environment: Environment, bundle: Bundle) -> list[str]:
-    """Inputs of the run stage that come from `[data]` and have a suite."""
+def _names(environment: Environment, bundle: Bundle, before: Collection[str]) -> list[str]:
+    """Inputs of the run stage that come from `[data]` and have a suite, or had one for what is live."""
     graph, files = bundle.read_graph(), set(bundle.names())
     try:
         inputs = graph.stage(RUN).inputs
     except UnknownNameError:
         return []
     bound = [name for name in inputs if name in environment.data and graph.producer_of(name) is None]
-    return [name for name in bound if _suite_of(name) in files]
+    return [name for name in bound if _suite_of(name) in files or name in before]
 
 
 def _suite_of(name: str) -> str:
@@ -128,6 +130,8 @@ def _suite_of(name: str) -> str:
 
 
 def _read_source(bundle: Bundle, name: str, bind: Bind) -> _Source:
+    if _suite_of(name) not in bundle.names():
+        raise NotFoundError(f"it was checked for what is live, and {_suite_of(name)} is not in the bundle any more")
     data = bundle.read(_suite_of(name))
     return _Source(bind(name), parse_suite(data, _suite_of(name)), data)
 

@@ -17,11 +17,12 @@ MAX_LISTED = 10
 
 
 class Kind(enum.StrEnum):
-    """What differs. The first three are damage, which nothing allows; the others may be allowed by the release's policy."""
+    """What differs. The first four are damage, which nothing allows; the others may be allowed by the release's policy."""
 
     BUNDLE = "bundle"
     ARTIFACT = "artifact"
     VERDICT = "verdict"
+    CONFIGURATION = "configuration"
     ENVIRONMENT = "environment"
     PACKAGES = "packages"
     PYTHON = "python"
@@ -30,7 +31,7 @@ class Kind(enum.StrEnum):
     def is_damage(self) -> bool:
         """True where bytes are not the bytes that were released."""
         match self:
-            case Kind.BUNDLE | Kind.ARTIFACT | Kind.VERDICT:
+            case Kind.BUNDLE | Kind.ARTIFACT | Kind.VERDICT | Kind.CONFIGURATION:
                 return True
             case Kind.ENVIRONMENT | Kind.PACKAGES | Kind.PYTHON:
                 return False

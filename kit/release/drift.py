@@ -15,12 +15,13 @@ from kit.environment import Environment, decode_environment
 from kit.errors import KitError
 from kit.execute import Workbench
 from kit.execute.plan import BUNDLE
-from kit.files import canonical_json, sha256_file
+from kit.files import canonical_json, digest_of, open_regular, sha256_file
 from kit.gate import Manifest, Release
 from kit.project import Project
 from kit.release.difference import Difference, Kind, advise_on_damage, advise_to_cut, list_some
 from kit.release.installed import judge_packages, judge_python, unzip_and_install
 from kit.release.verdict import find_contradictions, short
+from kit.tables import flatten_table
 
 MAX_CHARACTERS = 80
 
@@ -37,7 +38,11 @@ def find_drift(workbench: Workbench, release: Release, manifest: Manifest) -> tu
         manifest: its release.json.
     """
     archive, project = workbench.archive, workbench.project
-    found = [*_judge_verdict(archive, release, manifest), *_judge_artifacts(archive, release, manifest)]
+    found = [
+        *_judge_verdict(archive, release, manifest),
+        *_judge_configuration(archive, release, manifest),
+        *_judge_artifacts(archive, release, manifest),
+    ]
     bundle, damage = _read_bundle(archive, release, manifest)
     frozen = decode_environment(manifest.configuration, f"release {release.id}")
     found += [*damage, *_judge_environment(project, frozen, release)]
@@ -60,6 +65,13 @@ def _judge_verdict(archive: Archive, release: Release, manifest: Manifest) -> It
         )
 
 
+def _judge_configuration(archive: Archive, release: Release, manifest: Manifest) -> Iterator[Difference]:
+    sha256 = manifest.configuration_sha256
+    if (found := _find_object(archive, sha256)) != sha256:
+        fact = f"the frozen configuration in the archive: expected {short(sha256)}, found {short(found)}"
+        yield Difference(Kind.CONFIGURATION, fact, advise_on_damage(release.environment))
+
+
 def _judge_artifacts(archive: Archive, release: Release, manifest: Manifest) -> Iterator[Difference]:
     for artifact in manifest.artifacts:
         for path, sha256, found in _find_damage(archive, artifact):
@@ -71,6 +83,9 @@ def _find_damage(archive: Archive, artifact: Artifact) -> Iterator[tuple[str, st
     """(path, digest that is expected, what is there) of each object of an artifact that is not sound."""
     objects = [(artifact.name, artifact.sha256)]
     if artifact.is_folder:
+        if not (found := _find_object(archive, artifact.sha256)):  # a pipe would never end
+            yield artifact.name, artifact.sha256, short(found)
+            return
         try:
             tree = archive.objects.read_tree(artifact)
         except (KitError, OSError, msgspec.MsgspecError) as error:
@@ -78,19 +93,25 @@ def _find_damage(archive: Archive, artifact: Artifact) -> Iterator[tuple[str, st
             return
         objects = [(f"{artifact.name}/{entry.path}", entry.sha256) for entry in tree.files]
     for path, sha256 in objects:
-        if (found := _digest(archive, sha256)) != sha256:
+        if (found := _find_object(archive, sha256)) != sha256:
             yield path, sha256, short(found)
 
 
-def _digest(archive: Archive, sha256: str) -> str:
+def _find_object(archive: Archive, sha256: str) -> str:
+    """The digest of what lies in an object's place; empty if nothing does, or what no object is: a link, a pipe, a folder.
+
+    Raises:
+        UndecidableError: you may not read it.
+    """
     try:
-        return sha256_file(archive.objects.path(sha256))
-    except FileNotFoundError:
+        with open_regular(archive.objects.path(sha256)) as file:
+            return digest_of(file)
+    except OSError:
         return ""
 
 
 def _read_bundle(archive: Archive, release: Release, manifest: Manifest) -> tuple[Bundle | None, list[Difference]]:
-    if (found := _digest(archive, manifest.bundle_sha256)) == manifest.bundle_sha256:
+    if (found := _find_object(archive, manifest.bundle_sha256)) == manifest.bundle_sha256:
         return Bundle(archive.objects.read(manifest.bundle_sha256)), []
     fact = f"{BUNDLE} in the archive: expected {short(manifest.bundle_sha256)}, found {short(found)}"
     return None, [Difference(Kind.BUNDLE, fact, advise_on_damage(release.environment))]
@@ -101,12 +122,12 @@ def _judge_environment(project: Project, frozen: Environment, release: Release) 
     advice = f"take the change back, or {advise_to_cut(release.environment)}"
     try:
         now = project.read_environment(frozen.name)
-    except KitError as error:
+    except (KitError, OSError) as error:
         fact = f"{file} differs from what {release.id} froze: it cannot be read: {error}"
         yield Difference(Kind.ENVIRONMENT, fact, advice)
         return
     if now.sha256 != frozen.sha256:
-        changes = _list_changes(_leaves(frozen.configuration), _leaves(now.configuration))
+        changes = _list_changes(flatten_table(frozen.configuration), flatten_table(now.configuration))
         yield Difference(Kind.ENVIRONMENT, f"{file} differs from what {release.id} froze, in: {changes}", advice)
 
 
@@ -122,17 +143,6 @@ def _list_changes(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 def _show(values: Mapping[str, Any], name: str, characters: int | None = MAX_CHARACTERS) -> str:
     text = canonical_json(values[name]).decode() if name in values else "nothing"
     return f"{text[:characters]}…" if characters and len(text) > characters else text
-
-
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested tables by dotted name, as TOML would write it."""
-    if not isinstance(value, Mapping) or not value:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        name = key if key.replace("_", "").replace("-", "").isalnum() else f'"{key}"'
-        found |= _leaves(item, f"{prefix}.{name}" if prefix else name)
-    return found
 
 
 def _install_command(project: Project, archive: Archive, manifest: Manifest, release: Release, lock: str) -> str:

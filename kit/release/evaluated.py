@@ -61,7 +61,7 @@ def judge_evaluation(
             only where a `max_drop` asks for it.
     """
     gates = environment.gates
-    evaluation = _evaluate(archive, gates, training, bundle, live if _compares(gates) else None, evaluate)
+    evaluation = _evaluate(archive, gates, training, bundle, live if compares(gates) else None, evaluate)
     where = _describe_rows(gates, training, evaluation)
     problem = evaluation.candidate_problem
     if gates.evaluation is not None and problem:
@@ -75,7 +75,8 @@ def judge_evaluation(
         yield from judge_column(column, slice_limits, evaluation, live.id if live else "")
 
 
-def _compares(gates: Gates) -> bool:
+def compares(gates: Gates) -> bool:
+    """Whether a limit asks for what is live."""
     limits = [*gates.metrics.values(), *(each for column in gates.slices.values() for each in column.metrics.values())]
     return any(each.max_drop is not None for each in limits)
 

@@ -14,16 +14,17 @@ from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
 from kit.files import sha256_bytes, utc_now
-from kit.gate import Evidence, Finding, Verdict
+from kit.gate import Evidence, Finding, Manifest, Verdict
 from kit.graph import BUILD, Graph
+from kit.ledger import Kind
 from kit.lineage import read_lineage
 from kit.record import Record
 from kit.release.bound_data import Bind
-from kit.release.live import find_live
+from kit.release.live import find_live, find_turn, list_checked
 from kit.release.measured import Live, judge_measured
 from kit.release.probes import Probes
 from kit.release.promotion import judge_promotion
-from kit.release.waivers import read_waivers, waive_evidence
+from kit.release.waivers import GivenWaiver, can_be_waived, read_waivers, waive_evidence
 from kit.signing import PublicKey
 
 LIVE = "live/release.json"  # subject of a verdict: what the candidate was compared with
@@ -40,6 +41,7 @@ def judge_candidate(
     *,
     promoted_from: str = "",
     moment: datetime | None = None,
+    stands_for: str = "",
 ) -> Verdict:
     """Decide on a release: a training record's model with the bundle that trained it, for one environment.
 
@@ -53,16 +55,21 @@ def judge_candidate(
         keys: whose signatures count where the policy demands signed work.
         promoted_from: id of the release that is promoted; empty if none is.
         moment: at which waivers must hold; None for now.
+        stands_for: id of the training that this one did again, where a release of that one is judged again; empty otherwise.
     """
     live = _find_live(archive, environment, keys)
     subjects = {artifact.name: artifact.sha256 for artifact in training.outputs} | {BUNDLE: training.code.bundle_sha256}
     if live.release:
         subjects[LIVE] = live.release.manifest_sha256
-    recorded = collect_evidence(archive, environment, training, bundle, keys, promoted_from)
+    recorded = collect_evidence(archive, environment, training, bundle, keys, promoted_from, stands_for, live.manifest)
     measured = judge_measured(archive, environment, training, bundle, bind, probes, live)
     found, subjects = (*recorded, *measured.evidence), subjects | measured.subjects
     refused = any(each.finding is Finding.REFUSES for each in found)
-    given = read_waivers(archive, environment.name, keys) if refused else ()
+    given = (
+        [each for each in read_waivers(archive, environment.name, keys) if _may_count(each, environment)]
+        if refused
+        else []
+    )
     evidence, waivers = waive_evidence(found, given, moment or utc_now(), signed=environment.policy.signed)
     live_id = live.release.id if live.release else ""
     return Verdict(environment.name, environment.sha256, subjects, evidence, live_id, waivers)
@@ -75,19 +82,45 @@ def collect_evidence(
     bundle: Bundle,
     keys: Sequence[PublicKey] = (),
     promoted_from: str = "",
+    stands_for: str = "",
+    live: Manifest | None = None,
 ) -> Iterator[Evidence]:
-    """What the archive alone tells: code, promotion, lineage, signatures, checks. No lineage ends it."""
+    """What the archive alone tells: code, promotion, lineage, signatures, checks. No lineage ends it.
+
+    Args:
+        archive: holds all that is looked at.
+        environment: its limits and policy decide.
+        training: the record that made the model.
+        bundle: the sources that trained it.
+        keys: whose signatures count where the policy demands signed work.
+        promoted_from: id of the release that is promoted; empty if none is.
+        stands_for: see `judge_candidate`.
+        live: of what is live; what was checked for it must be checked again.
+    """
     yield from _judge_code(archive, environment, training, keys)
-    yield from judge_promotion(archive, environment, training, keys, promoted_from)
+    yield from judge_promotion(archive, environment, training, keys, promoted_from, stands_for)
     try:
         lineage = read_lineage(archive, training)
     except (KitError, OSError) as error:
         yield Evidence("record", training.id, Finding.REFUSES, f"its lineage cannot be read: {error}")
         return
+    yield from _judge_source(training, environment)
     yield from _judge_lineage(lineage, environment)
     if environment.policy.signed:
         yield from (_judge_signature(archive, record, bundle.read_graph(), keys) for record in lineage)
-    yield from _judge_checks(environment, lineage, bundle)
+    yield from _judge_checks(environment, lineage, bundle, list_checked(live, "check"))
+
+
+def _may_count(given: GivenWaiver, environment: Environment) -> bool:
+    """Also one that cannot be read, which might have revoked another."""
+    return given.waiver is None or can_be_waived(environment, given.waiver.evidence)
+
+
+def _judge_source(training: Record, environment: Environment) -> Iterator[Evidence]:
+    """Where `[release] from` names an environment, a training of another is no candidate, also if a person named it."""
+    if environment.release and training.environment != environment.training:
+        detail = f"was executed in {training.environment!r}; [release] from of {environment.name!r} is {environment.training!r}"
+        yield Evidence("record", training.id, Finding.REFUSES, detail)
 
 
 def _judge_code(
@@ -144,17 +177,24 @@ def _find_unsigned(archive: Archive, record: Record, keys: Sequence[PublicKey]) 
         return f"its statement cannot be read: {error}"
 
 
-def _judge_checks(environment: Environment, lineage: list[Record], bundle: Bundle) -> Iterator[Evidence]:
+def _judge_checks(
+    environment: Environment, lineage: list[Record], bundle: Bundle, before: Sequence[str]
+) -> Iterator[Evidence]:
+    """Every artifact of the lineage that has a suite or had one for what is live (`before`), in all bytes that it had there."""
     checks = {(check.artifact, check.artifact_sha256): check for record in reversed(lineage) for check in record.checks}
-    written = {artifact.name: artifact.sha256 for record in reversed(lineage) for artifact in record.outputs}
-    read = {each.artifact.name: each.artifact.sha256 for record in lineage for each in record.inputs}
-    digests = read | written
+    digests: dict[str, dict[str, None]] = {}
+    for record in reversed(lineage):
+        for artifact in (*record.outputs, *(each.artifact for each in record.inputs)):
+            digests.setdefault(artifact.name, {})[artifact.sha256] = None
     suites = {Path(name).stem: name for name in bundle.names() if name.startswith("notebooks/expectations/")}
     with_suite = [name for name in digests if Path(name).stem in suites]
-    for name in sorted({*environment.gates.checks, *with_suite}):
+    for name in sorted({*environment.gates.checks, *with_suite, *(digests.keys() & set(before))}):
         stem = Path(name).stem
         suite = sha256_bytes(bundle.read(suites[stem])) if stem in suites else ""
-        yield _judge_check(name, digests.get(name), checks, suite)
+        yield from (_judge_check(name, sha256, checks, suite) for sha256 in digests.get(name, {None: None}))
+    for name in sorted(set(before) - digests.keys() - set(environment.gates.checks)):
+        detail = "was checked for what is live, and nothing of that name is in this model's lineage"
+        yield Evidence("check", name, Finding.NOTED, detail)
 
 
 def _judge_check(
@@ -182,12 +222,15 @@ def _judge_check(
 
 def _find_live(archive: Archive, environment: Environment, keys: Sequence[PublicKey]) -> Live:
     """What is live in the environment, unless it cannot be relied on."""
+    by_rollback = True
     try:
+        turn = find_turn(archive, environment.name)
+        by_rollback = turn is not None and turn.kind is Kind.ROLLBACK
         release = find_live(archive, environment.name, keys, signed=environment.policy.signed)
         manifest = archive.read_manifest(release) if release else None
         unsigned = _find_unsigned(archive, archive.read_record(release.record), keys) if release else ""
     except (KitError, OSError) as error:
-        return Live(problem=f"cannot be read: {error}")
+        return Live(problem=f"cannot be read: {error}", by_rollback=by_rollback)
     if unsigned and environment.policy.signed:
-        return Live(problem=f"cannot be compared with: {unsigned}")
+        return Live(problem=f"cannot be compared with: {unsigned}", by_rollback=by_rollback)
     return Live(release, manifest)

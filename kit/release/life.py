@@ -10,7 +10,7 @@ import msgspec
 from kit.archive import Archive
 from kit.decision import Waiver
 from kit.gate import Manifest, Release
-from kit.release.live import Interval, read_history
+from kit.release.history import Interval, read_history
 from kit.release.promotion import list_promotions
 from kit.release.waivers import describe_state, read_waivers
 from kit.signing import PublicKey

@@ -16,7 +16,8 @@ from kit.errors import KitError
 from kit.gate import Evidence, Finding, Manifest, Release
 from kit.record import Record
 from kit.release.bound_data import Bind, BoundData, judge_bound_data
-from kit.release.evaluated import LiveRelease, judge_evaluation
+from kit.release.evaluated import LiveRelease, compares, judge_evaluation
+from kit.release.live import list_checked
 from kit.release.probes import Probes
 from kit.release.represented import judge_litert
 
@@ -30,11 +31,14 @@ class Live(msgspec.Struct, frozen=True):
         release: what is live in the environment; None if nothing is, or it cannot be relied on.
         manifest: its manifest.
         problem: why it cannot be compared with, in a sentence; empty if it can, or nothing is live.
+        by_rollback: a rollback made it live. One that cannot be relied on is answered by a rollback; a release that cannot may
+            be replaced where nothing is compared with it.
     """
 
     release: Release | None = None
     manifest: Manifest | None = None
     problem: str = ""
+    by_rollback: bool = False
 
 
 def judge_measured(
@@ -64,7 +68,16 @@ def judge_measured(
             lambda: list(judge_litert(archive, environment, training, probes.compare)),
         ]
         answers = [pool.submit(each) for each in asked]
-        bound = pool.submit(judge_bound_data, archive, environment, training, bundle, bind, probes.check)
+        bound = pool.submit(
+            judge_bound_data,
+            archive,
+            environment,
+            training,
+            bundle,
+            bind,
+            probes.check,
+            list_checked(live.manifest, "data"),
+        )
         evidence = [each for answer in answers for each in answer.result()]
         return BoundData((*evidence, *bound.result().evidence), bound.result().subjects)
 
@@ -74,7 +87,8 @@ def _judge_metrics(
 ) -> Iterator[Evidence]:
     compared = LiveRelease(live.release.id, live.manifest) if live.release else None
     if live.problem:
-        yield Evidence("metric", "live release", Finding.REFUSES, live.problem)
+        refuses = live.by_rollback or compares(environment.gates)
+        yield Evidence("metric", "live release", Finding.REFUSES if refuses else Finding.NOTED, live.problem)
         compared = LiveRelease("the live release", problem=live.problem)
     yield from judge_evaluation(archive, environment, training, bundle, compared, probes.evaluate)
 

@@ -6,21 +6,21 @@ import contextlib
 import hashlib
 import io
 import stat
-import unicodedata
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from kit.errors import IntegrityError
 from kit.files import CHUNK_BYTES, format_bytes
+from kit.names import find_unportable
+from kit.zips import MAX_LIST_BYTES, open_zip, readable
 
 MAX_MEMBERS = 50_000
-MAX_LIST_BYTES = 16 << 20  # of what is read at once: the zip's list of its members, a record, a release.json
-_NAME_BYTES = 255  # what the file systems of Linux, macOS and Windows hold
 _UTF8 = 0x800
-_FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
+# Bytes of a zip beside names and data. Source: PKWARE, APPNOTE.TXT 6.3.10, sections 4.3.7, 4.3.12, 4.3.14 to 4.3.16.
+_LOCAL_HEADER, _LIST_ENTRY, _END = 30, 46, 22
+_LARGE_LOCAL, _LARGE_END = 20, 56 + 20
 
 
 class Members:
@@ -36,9 +36,11 @@ class Members:
             raise IntegrityError(f"it holds {len(entries)} files, more than {MAX_MEMBERS}")
         for entry in entries:
             _require_plain(entry)
-        _require_apart(entry.filename for entry in entries)
+        if problem := find_unportable(entry.filename for entry in entries):
+            raise IntegrityError(problem)
         if sum(entry.file_size for entry in entries) > size_bytes:
             raise IntegrityError("its files lie over each other: together they are larger than the zip")
+        _require_nothing_else(archive, entries, size_bytes)
         self._archive = archive
         self.sizes = {entry.filename: entry.file_size for entry in entries}
 
@@ -90,67 +92,32 @@ def open_members(file: Path) -> Iterator[Members]:
     Raises:
         IntegrityError: it is none, or not one of stored regular files only.
     """
-    with contextlib.ExitStack() as stack:
-        raw = stack.enter_context(_Bounded(file.open("rb", buffering=0)))
-        with readable("it"):
-            archive = stack.enter_context(zipfile.ZipFile(raw))
+    with open_zip(file, MAX_LIST_BYTES) as archive:
         yield Members(archive, file.stat().st_size)
 
 
-@contextlib.contextmanager
-def readable(what: str) -> Iterator[None]:
-    """Around each call of zipfile: whatever it says of a broken zip is one error of ours."""
-    try:
-        yield
-    except _FAULTS as error:
-        raise IntegrityError(f"{what} cannot be read as a zip: {error or type(error).__name__}") from error
-
-
 def _require_plain(entry: zipfile.ZipInfo) -> None:
-    name = entry.filename
-    parts = name.split("/")
-    odd = not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in parts)
-    if odd or entry.orig_filename != name or any(len(part.encode()) > _NAME_BYTES for part in parts):
+    if entry.orig_filename != entry.filename:
         raise IntegrityError(f"{entry.orig_filename!r} is no name of a file in it that every system can hold")
     is_stored = entry.compress_type == zipfile.ZIP_STORED and entry.compress_size == entry.file_size
     is_file = stat.S_IFMT(entry.external_attr >> 16) in (0, stat.S_IFREG)
     if not (is_stored and is_file) or entry.flag_bits & ~_UTF8:
         raise IntegrityError(
-            f"{name!r} is packed, encrypted, a link or another special file; only stored files are taken"
+            f"{entry.filename!r} is packed, encrypted, a link or another special file; only stored files are taken"
         )
 
 
-def _require_apart(names: Iterable[str]) -> None:
-    """Names that stand twice, also for a system that ignores case or accents, and files that are also folders."""
-    files: set[str] = set()
-    folders: set[str] = set()
-    for name in names:
-        folded = unicodedata.normalize("NFC", name).casefold()
-        if folded in files:
-            raise IntegrityError(f"the name {name!r} stands twice")
-        files.add(folded)
-        parts = folded.split("/")
-        folders.update("/".join(parts[:n]) for n in range(1, len(parts)))
-    if both := sorted(files & folders):
-        raise IntegrityError(f"{both[0]!r} is a file and also a folder")
+def _require_nothing_else(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], size_bytes: int) -> None:
+    """Refuse bytes that belong to no file of the list: other programs may find other files in them.
 
-
-class _Bounded(io.BufferedReader):
-    """A file of which no single read gives more than some bytes: zipfile reads the whole list of members at once."""
-
-    def __init__(self, raw: io.FileIO) -> None:
-        super().__init__(raw)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """At most the limit; what asks for more and gets it is refused."""
-        most = MAX_LIST_BYTES + 1
-        data = super().read(most if size is None or size < 0 else min(size, most))
-        if len(data) > MAX_LIST_BYTES:
-            raise IntegrityError(f"its list of files is larger than {format_bytes(MAX_LIST_BYTES)}")
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """As usual; a place before the file's start is a fault of the zip, not of the disk."""
-        if whence == io.SEEK_SET and offset < 0:
-            raise zipfile.BadZipFile("a file lies before the start of the zip")
-        return super().seek(offset, whence)
+    So one file cannot be a good release to kit and something else to `unzip`, a shell, or whoever looks for a second list.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    starts = [*(entry.header_offset for entry in ordered), archive.start_dir]
+    stops = [_LOCAL_HEADER + len(each.filename.encode()) + each.file_size + each.header_offset for each in ordered]
+    gaps = [start - stop for stop, start in zip([0, *stops], starts, strict=True)]
+    n_list = sum(_LIST_ENTRY + len(each.filename.encode()) + len(each.extra) + len(each.comment) for each in entries)
+    rest = size_bytes - archive.start_dir - n_list
+    is_tight = gaps[0] == 0 and {0, _LARGE_LOCAL}.issuperset(gaps) and rest in (_END, _END + _LARGE_END)
+    if not is_tight or archive.comment:
+        raise IntegrityError("bytes in it belong to none of its files: in front of them, between them or behind them")

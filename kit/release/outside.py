@@ -25,9 +25,9 @@ from kit.release.contents import LOCK, open_contents, require_digest, saying
 from kit.release.difference import advise_to_cut, require_no_drift
 from kit.release.file import ReleasedFile
 from kit.release.installed import judge_packages, judge_python, unzip_and_install
-from kit.release.members import readable
 from kit.signing import PublicKey
 from kit.workspace import ReleaseContext
+from kit.zips import readable
 
 
 class OutsideProject(Project, frozen=True, kw_only=True):

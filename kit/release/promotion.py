@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
@@ -12,9 +12,10 @@ from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
 from kit.gate import Evidence, Finding, Manifest, Release
-from kit.ledger import Kind
+from kit.ledger import Kind, environment_of
 from kit.record import Record
-from kit.release.live import Interval, find_withdrawn, read_history
+from kit.release.history import Interval, find_withdrawn, read_history
+from kit.release.soundness import require_cut, wrote
 from kit.signing import PublicKey
 
 
@@ -31,6 +32,7 @@ def judge_promotion(
     training: Record,
     keys: Sequence[PublicKey] = (),
     promoted_from: str = "",
+    stands_for: str = "",
 ) -> Iterator[Evidence]:
     """Whether the same training and bundle were released where the policy demands it; nothing if nothing is demanded.
 
@@ -40,13 +42,19 @@ def judge_promotion(
         training: the record that is to be released.
         keys: whose signatures count where the policy demands signed work.
         promoted_from: id of the release that is promoted: its environment counts where the policy names none.
+        stands_for: id of the training that this one did again, where a release of that one is judged again; empty otherwise.
     """
     source = promoted_from.rpartition("-")[0]
     environments = environment.policy.promoted_from or ((source,) if source else ())
     if not environments:
         return
+    trainings = (training.id, stands_for)
     try:
-        found = [each for name in environments for each in _list_earlier(archive, name, environment, training, keys)]
+        found = [
+            each
+            for name in environments
+            for each in _list_earlier(archive, name, environment, trainings, training.code.bundle_sha256, keys)
+        ]
     except (KitError, OSError) as error:
         yield Evidence("promotion", BUNDLE, Finding.REFUSES, f"the releases cannot be read: {error}")
         return
@@ -74,12 +82,17 @@ def list_promotions(archive: Archive, release_id: str) -> tuple[str, ...]:
 
 
 def _list_earlier(
-    archive: Archive, name: str, environment: Environment, training: Record, keys: Sequence[PublicKey]
+    archive: Archive,
+    name: str,
+    environment: Environment,
+    trainings: Collection[str],
+    bundle_sha256: str,
+    keys: Sequence[PublicKey],
 ) -> Iterator[_Earlier]:
     """Releases of the same training and bundle in one environment, newest first."""
-    withdrawn = find_withdrawn(read_history(archive, name))
-    for release in reversed(archive.list_releases(name)):
-        if not _is_of(archive.read_manifest(release), training):
+    withdrawn = find_withdrawn(read_history(archive, name, keys), signed=environment.policy.signed)
+    for release, manifest in reversed(list(_list_cut(archive, name))):
+        if manifest.training_record not in trainings or manifest.bundle_sha256 != bundle_sha256:
             continue
         problem = _tell_withdrawn(release, withdrawn.get(release.id))
         if environment.policy.signed and not problem:
@@ -88,10 +101,20 @@ def _list_earlier(
         yield _Earlier(release, problem)
 
 
-def _is_of(manifest: Manifest, training: Record) -> bool:
-    """Also of a training that was done again to judge the release of the first one again."""
-    same = manifest.training_record in (training.id, training.reproduces)
-    return same and manifest.bundle_sha256 == training.code.bundle_sha256
+def _list_cut(archive: Archive, name: str) -> Iterator[tuple[Release, Manifest]]:
+    """Releases of an environment, oldest first, without those that cannot be read or that a record did not cut: none counts."""
+    seen: set[str] = set()
+    for entry in reversed([each for each in archive.tell(Kind.RELEASE) if environment_of(each) == name]):
+        if not seen.isdisjoint((entry.record, entry.release)):
+            continue  # entered again
+        seen |= {entry.record, entry.release}
+        try:
+            release = archive.release_of(entry)
+            cut, manifest = require_cut(archive, release), archive.read_manifest(release)
+        except (KitError, OSError):
+            continue
+        if wrote(cut, release):
+            yield release, manifest
 
 
 def _tell_withdrawn(release: Release, after: Interval | None) -> str:

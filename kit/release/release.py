@@ -23,7 +23,7 @@ from kit.release.drift import find_drift
 from kit.release.evidence import judge_candidate
 from kit.release.live import find_live
 from kit.release.probes import PROBES, Probes
-from kit.release.soundness import require_sound
+from kit.release.soundness import require_cut, require_sound
 from kit.release.waivers import find_expired
 from kit.workspace import GateContext, ReleaseContext
 
@@ -241,6 +241,7 @@ def _choose_release(workbench: Workbench, environment: str, release_id: str) -> 
         raise NotFoundError(f"{what}; {_advise_to_release(workbench, environment)}")
     if release.environment != environment:
         raise UsageError(f"release {release.id} belongs to {release.environment!r}; use --env {release.environment}")
+    require_cut(archive, release)
     return release
 
 

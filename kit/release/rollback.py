@@ -15,7 +15,8 @@ from kit.execute.signed import require_signed
 from kit.gate import Manifest, Release
 from kit.ledger import Entry, Kind
 from kit.provenance import describe_machine
-from kit.release.live import Interval, demands_signatures, find_live, find_turn, find_withdrawn, read_history
+from kit.release.history import Interval, find_withdrawn, read_history
+from kit.release.live import demands_signatures, find_live, find_turn
 from kit.release.soundness import require_sound
 from kit.release.waivers import find_expired
 from kit.signing import PublicKey
@@ -81,7 +82,8 @@ def _choose_target(
     else:
         if to == turn.release:
             raise UsageError(f"{to} is live in {environment.name!r} already")
-    target = to or _find_earlier(read_history(archive, environment.name))
+    signed = environment.policy.signed
+    target = to or _find_earlier(read_history(archive, environment.name, keys), signed=signed)
     release = archive.find_release(target)
     if release is None:
         raise NotFoundError(f"release {target!r} does not exist; `kit releases --env {environment.name}` lists them")
@@ -93,9 +95,9 @@ def _choose_target(
     return release
 
 
-def _find_earlier(history: Sequence[Interval]) -> str:
+def _find_earlier(history: Sequence[Interval], *, signed: bool) -> str:
     """Id of the release to go back to, so that rolling back again walks further back and never to and fro."""
-    now, withdrawn = history[0], find_withdrawn(history)
+    now, withdrawn = history[0], find_withdrawn(history, signed=signed)
     earlier = (each.release for each in history[1:] if each.release != now.release and each.release not in withdrawn)
     found = next(earlier, "")
     if not found:

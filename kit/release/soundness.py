@@ -11,6 +11,7 @@ from kit.execute.plan import BUNDLE
 from kit.files import digest_of, open_regular
 from kit.gate import Manifest, Release
 from kit.graph import RELEASE
+from kit.record import Record
 from kit.release.verdict import find_contradictions
 
 
@@ -27,14 +28,12 @@ def require_sound(archive: Archive, release: Release) -> Manifest:
     Raises:
         IntegrityError: a byte of verdict, release.json, configuration, bundle or an artifact is another or gone; says which.
     """
+    cut = require_cut(archive, release)
     try:
         manifest = archive.read_manifest(release)
-        cut = archive.read_record(release.record)
     except NotFoundError as error:
         raise IntegrityError(f"release {release.id}: {error}") from error
-    output = cut.output(RELEASE_FILE)
-    stated = (cut.stage, cut.environment, cut.succeeded, output.sha256 if output else "", manifest.environment)
-    if stated != (RELEASE, release.environment, True, release.manifest_sha256, release.environment):
+    if not wrote(cut, release) or manifest.environment != release.environment:
         raise IntegrityError(f"release {release.id}: record {cut.id} did not cut it for {release.environment!r}")
     where = f"release {release.id}, {VERDICT}"
     statement = archive.read_envelope(release.record, VERDICT).read_statement(where)
@@ -43,6 +42,35 @@ def require_sound(archive: Archive, release: Release) -> Manifest:
     for name, sha256 in _list_objects(archive, release, manifest):
         _require_object(archive, release, name, sha256)
     return manifest
+
+
+def require_cut(archive: Archive, release: Release) -> Record:
+    """The record that cut a release, if it is one that could: a gate's of that environment, executed for this archive.
+
+    Raises:
+        IntegrityError: it cannot be read, or is another environment's, another archive's, or one that only did another again.
+    """
+    try:
+        cut = archive.read_record(release.record)
+        is_imported = archive.is_imported(cut)
+    except NotFoundError as error:
+        raise IntegrityError(f"release {release.id}: {error}") from error
+    problem = ""
+    if (cut.stage, cut.environment, cut.succeeded) != (RELEASE, release.environment, True):
+        problem = f"record {cut.id} did not cut it for {release.environment!r}"
+    elif cut.reproduces:
+        problem = f"record {cut.id} only did {cut.reproduces} again, which is proof and no release"
+    elif is_imported:
+        problem = f"record {cut.id} was executed for another archive, whose gate is not this one's"
+    if problem:
+        raise IntegrityError(f"release {release.id}: {problem}; `kit verify` says more")
+    return cut
+
+
+def wrote(cut: Record, release: Release) -> bool:
+    """Whether the release.json of a release is what the record that cut it wrote."""
+    output = cut.output(RELEASE_FILE)
+    return output is not None and output.sha256 == release.manifest_sha256
 
 
 def _list_objects(archive: Archive, release: Release, manifest: Manifest) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ import msgspec
 
 from kit.archive import Archive, decode_waiver
 from kit.decision import WAIVABLE, Waiver
+from kit.environment import Environment
 from kit.errors import KitError
 from kit.files import format_time
 from kit.gate import Evidence, Finding, Verdict
@@ -42,6 +43,8 @@ class GivenWaiver(msgspec.Struct, frozen=True, kw_only=True):
 def read_waivers(archive: Archive, environment: str = "", keys: Sequence[PublicKey] = ()) -> tuple[GivenWaiver, ...]:
     """The waivers that were given and revoked, oldest first; one that cannot be read says so, whatever it was for.
 
+    One that was decided in view of other entries than those before it was entered again, or late: it is passed over.
+
     Args:
         archive: its ledger is read once.
         environment: only this one's; empty for all.
@@ -50,11 +53,34 @@ def read_waivers(archive: Archive, environment: str = "", keys: Sequence[PublicK
     Raises:
         IntegrityError: an entry of the ledger cannot be read.
     """
-    entries: dict[str, Entry] = {}
+    found, before = list[GivenWaiver](), 0
     for entry in reversed(list(archive.tell(Kind.WAIVER))):
-        entries.setdefault(entry.sha256, entry)  # one that is entered again changes nothing
-    found = (_read_waiver(archive, entry, keys) for entry in entries.values())
+        given = _read_waiver(archive, entry, keys)
+        if given.waiver is None or given.waiver.since_entry == before:
+            found.append(given)
+        before = entry.seq
     return tuple(each for each in found if each.waiver is None or environment in ("", each.waiver.environment))
+
+
+def find_newest(archive: Archive) -> int:
+    """Number of the ledger's newest entry of a waiver, whatever it says; 0 if there is none."""
+    return next((entry.seq for entry in archive.tell(Kind.WAIVER)), 0)
+
+
+def can_be_waived(environment: Environment, evidence: str) -> bool:
+    """Whether an environment's gate lets a person waive a piece of evidence, `<kind>:<subject>`.
+
+    Of metrics only those with limits: that a record is wrong about one, or that nothing was measured, is no matter of limits.
+    """
+    kind, _, subject = evidence.partition(":")
+    limits = environment.gates.metrics
+    match kind:
+        case "metric":
+            return subject in limits
+        case "drop":
+            return subject in limits and limits[subject].max_drop is not None
+        case _:
+            return kind in WAIVABLE
 
 
 def find_decisive(waivers: Sequence[GivenWaiver], evidence: str, *, signed: bool = False) -> GivenWaiver | None:
@@ -78,7 +104,8 @@ def waive_evidence(
 
     Args:
         evidence: what a gate found.
-        waivers: of its environment, oldest first. One that cannot be read might have revoked any other, so none holds.
+        waivers: of its environment, oldest first. One that cannot be read might have revoked any before it, so none of
+            these holds.
         moment: of judging.
         signed: only waivers that a trusted key signed count.
     """
@@ -107,8 +134,15 @@ def _find_fault(given: GivenWaiver, waivers: Sequence[GivenWaiver], moment: date
     if given.waiver is None or given.waiver.revoked:
         return ""
     if not given.waiver.holds_at(moment):
-        return f"its waiver (ledger entry {given.entry}) expired on {given.waiver.until}"
-    return _tell_unreadable(waivers)
+        return f"its waiver (ledger entry {given.entry}) {_tell_time(given.waiver, moment)}"
+    return _tell_unreadable(waivers, given)
+
+
+def _tell_time(waiver: Waiver, moment: datetime) -> str:
+    """Why a waiver that was not revoked does not hold at a moment."""
+    if moment < waiver.expires:
+        return f"was given at {format_time(waiver.time)}, and here it is {format_time(moment)} only: set the clock"
+    return f"expired on {waiver.until}"
 
 
 def _tell_uncounted(given: GivenWaiver | None) -> str:
@@ -118,10 +152,10 @@ def _tell_uncounted(given: GivenWaiver | None) -> str:
     return f"its waiver (ledger entry {given.entry}) does not count: it is {standing}"
 
 
-def _tell_unreadable(waivers: Sequence[GivenWaiver]) -> str:
-    """Why no waiver counts; empty if all can be read, so that none can have revoked another unseen."""
-    problems = [each.problem for each in waivers if each.waiver is None]
-    return f"no waiver counts, because one cannot be read: {problems[0]}" if problems else ""
+def _tell_unreadable(waivers: Sequence[GivenWaiver], given: GivenWaiver) -> str:
+    """Why a waiver does not count; empty if all later ones can be read, so that none can have revoked it unseen."""
+    problems = [each.problem for each in waivers if each.waiver is None and each.entry > given.entry]
+    return f"it does not count, because a later one cannot be read: {problems[0]}" if problems else ""
 
 
 def describe_waiver(given: GivenWaiver) -> str:
@@ -148,26 +182,22 @@ def find_expired(
     if not verdict.waivers:
         return []
     waivers = read_waivers(archive, verdict.environment, keys or ())
-    if problem := _tell_unreadable(waivers):
-        return [problem]
-    return [
-        sentence
-        for waiver in verdict.waivers
-        if (sentence := _tell_lapsed(waiver, find_decisive(waivers, waiver.evidence, signed=keys is not None), now))
-    ]
+    sentences = (_tell_lapsed(waiver, waivers, now, signed=keys is not None) for waiver in verdict.waivers)
+    return list(filter(None, sentences))
 
 
-def _tell_lapsed(waiver: Waiver, given: GivenWaiver | None, now: datetime) -> str:
+def _tell_lapsed(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime, *, signed: bool) -> str:
+    given = find_decisive(waivers, waiver.evidence, signed=signed)
     if given is None or given.waiver is None:
         return f"the waiver of {waiver.evidence} until {waiver.until} by {waiver.who} is not in the ledger, or does not count"
     if given.waiver.holds_at(now):
-        return ""
+        problem = _tell_unreadable(waivers, given)
+        return f"the waiver of {waiver.evidence} by {given.waiver.who}: {problem}" if problem else ""
     if given.waiver.revoked:
         when = format_time(given.waiver.time)[:10]
         return f"the waiver of {waiver.evidence} was revoked by {given.waiver.who} on {when}: {given.waiver.reason}"
-    return (
-        f"the waiver of {waiver.evidence} by {given.waiver.who} expired on {given.waiver.until}: {given.waiver.reason}"
-    )
+    state = _tell_time(given.waiver, now)
+    return f"the waiver of {waiver.evidence} by {given.waiver.who} {state}: {given.waiver.reason}"
 
 
 def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime) -> str:
@@ -178,7 +208,7 @@ def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime
     if given.waiver.revoked:
         return f"REVOKED on {format_time(given.waiver.time)[:10]} by {given.waiver.who}: {given.waiver.reason}"
     if not given.waiver.holds_at(now):
-        return f"EXPIRED on {given.waiver.until}"
+        return f"EXPIRED on {given.waiver.until}" if now >= given.waiver.expires else "NOT GIVEN YET by this clock"
     renewed = "renewed " if given.waiver != waiver else ""
     return f"{renewed}until {given.waiver.until}"
 

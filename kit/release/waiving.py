@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import UTC, date, timedelta
 from pathlib import Path
 
-from kit.decision import WAIVABLE, Waiver
+from kit.archive import Archive
+from kit.decision import MAX_DAYS, WAIVABLE, Waiver
 from kit.environment import Environment
-from kit.errors import UsageError, suggest
+from kit.errors import KitError, PolicyError, UsageError, suggest
 from kit.execute import Workbench
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import require_signed
@@ -16,10 +17,9 @@ from kit.files import canonical_json
 from kit.ledger import Kind
 from kit.project import NOTEBOOKS
 from kit.provenance import describe_machine
-from kit.release.waivers import GivenWaiver, find_decisive, read_waivers
+from kit.release.live import find_turn, list_checked
+from kit.release.waivers import GivenWaiver, find_decisive, find_newest, read_waivers
 from kit.statement import describe_waiver
-
-MAX_DAYS = 366  # what is to last longer belongs into the environment's file
 
 
 def give_waiver(workbench: Workbench, environment_name: str, check: str, reason: str, until: date) -> GivenWaiver:
@@ -34,7 +34,7 @@ def give_waiver(workbench: Workbench, environment_name: str, check: str, reason:
 
     Raises:
         UsageError: no such environment or evidence, a kind that cannot be waived, no reason, or a day that cannot be.
-        PolicyError: the environment demands signed work, and there is no trusted key.
+        PolicyError: the environment demands signed work, and there is no trusted key; or another waiver came in between.
     """
     environment = workbench.project.read_environment(environment_name)
     evidence = name_evidence(workbench, environment, check)
@@ -93,7 +93,8 @@ def _list_subjects(workbench: Workbench, environment: Environment, kind: str) ->
             suites = {path.stem for path in (workbench.project.root / NOTEBOOKS / "expectations").glob("*.json")}
             graph = workbench.project.read_graph()
             names = {name for stage in graph.stages for name in (*stage.inputs, *stage.outputs)}
-            return sorted({*gates.checks, *(name for name in names if Path(name).stem in suites)})
+            with_suite = (name for name in names if Path(name).stem in suites)
+            return sorted({*gates.checks, *with_suite, *_list_checked(workbench.archive, environment)})
         case "metric":
             return sorted(gates.metrics)
         case "drop":
@@ -104,6 +105,16 @@ def _list_subjects(workbench: Workbench, environment: Environment, kind: str) ->
             return None
 
 
+def _list_checked(archive: Archive, environment: Environment) -> tuple[str, ...]:
+    """What was checked for the live release, so that a gate asks for it also where the suite is gone."""
+    try:
+        turn = find_turn(archive, environment.name)
+        manifest = archive.read_manifest(archive.release_of(turn)) if turn else None
+    except (KitError, OSError):
+        return ()
+    return list_checked(manifest, "check")
+
+
 def _enter(
     workbench: Workbench, environment: Environment, evidence: str, reason: str, until: date, *, revoked: bool
 ) -> GivenWaiver:
@@ -111,7 +122,7 @@ def _enter(
         raise UsageError("a waiver needs a reason that others can read later: --reason TEXT")
     archive, keys = workbench.archive, workbench.trusted_keys
     require_signed(archive, environment, [], keys)
-    machine, now = describe_machine(), workbench.clock()
+    machine, now, since = describe_machine(), workbench.clock(), find_newest(archive)
     waiver = Waiver(
         environment=environment.name,
         evidence=evidence,
@@ -120,8 +131,17 @@ def _enter(
         who=f"{machine.user}@{machine.host}",
         time=now.replace(microsecond=now.microsecond // 1000 * 1000),  # as the ledger keeps it
         revoked=revoked,
+        since_entry=since,
     )
+
+    def require_none_since() -> None:
+        if find_newest(archive) != since:
+            raise PolicyError(
+                f"another waiver was given while this one was prepared, so nothing was changed; look at "
+                f"`kit history {environment.name}`, and decide again"
+            )
+
     configuration_sha256 = archive.objects.put_bytes(canonical_json(environment.configuration))
     statement = describe_waiver(waiver, configuration_sha256, archive.origin)
-    entry = archive.enter_decision(Kind.WAIVER, statement, waiver.who, waiver.time)
+    entry = archive.enter_decision(Kind.WAIVER, statement, waiver.who, waiver.time, admit=require_none_since)
     return next(each for each in read_waivers(archive, environment.name, keys) if each.entry == entry.seq)

@@ -15,8 +15,9 @@ from kit.environment import list_environments
 from kit.errors import IntegrityError, NotFoundError
 from kit.execute import complete_record, describe_signature, read_notebook_of
 from kit.files import utc_now, write_atomically
-from kit.gate import Release, Verdict
+from kit.gate import Verdict
 from kit.graph import RELEASE
+from kit.ledger import Entry, Kind, environment_of
 from kit.lineage import Again, list_reproductions
 from kit.project import Project
 from kit.record import Record
@@ -27,6 +28,8 @@ from kit.report.life import read_life
 from kit.report.page import render_record_page
 from kit.report.rows import EvidenceRow, ReleaseRow, WaiverRow
 from kit.report.site import write_reports
+
+MAX_NAME_BYTES = 200  # file systems allow 255, and a temporary name is longer than the final one
 
 
 def make_reports(project: Project, archive: Archive, now: datetime | None = None) -> Path:
@@ -41,7 +44,7 @@ def make_reports(project: Project, archive: Archive, now: datetime | None = None
     records = [complete_record(record, archive) for record in archive.records()]
     releases = [*_list_releases(archive, now), *_list_refusals(records)]
     environments = list_environments(project.environments)
-    names = dict.fromkeys([*environments, *sorted({each.environment for each in releases})])
+    names = dict.fromkeys([*environments, *sorted(filter(can_name_page, {each.environment for each in releases}))])
     return write_reports(
         records,
         lambda record_id: read_executed_notebook(archive, record_id),
@@ -55,6 +58,12 @@ def make_reports(project: Project, archive: Archive, now: datetime | None = None
         read_signature=lambda record_id: describe_signature(archive, record_id),
         reproductions=list_reproductions(archive),
     )
+
+
+def can_name_page(environment: str) -> bool:
+    """Whether the page of an environment can have its name; that of a record or an entry can be whatever somebody wrote there."""
+    is_own = not {"/", "\\", "\0"} & set(environment)
+    return is_own and 0 < len(environment.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES
 
 
 def make_page(project: Project, archive: Archive, record: Record) -> Path:
@@ -87,16 +96,28 @@ def read_executed_notebook(archive: Archive, record_id: str) -> dict[str, Any]:
 
 
 def _list_releases(archive: Archive, now: datetime) -> list[ReleaseRow]:
-    releases = archive.list_releases()
-    live = {name: find_turn(archive, name) for name in {release.environment for release in releases}}
+    entries = sorted(archive.tell(Kind.RELEASE), key=lambda entry: (environment_of(entry), entry.seq))
+    live = {name: find_turn(archive, name) for name in {environment_of(entry) for entry in entries}}
     made_live = {turn.release for turn in live.values() if turn}
     given = read_waivers(archive)
-    return [_row_of(archive, release, given, now, live=release.id in made_live) for release in releases]
+    return [_row_of(archive, entry, given, now, live=entry.release in made_live) for entry in entries]
 
 
-def _row_of(
-    archive: Archive, release: Release, given: Sequence[GivenWaiver], now: datetime, *, live: bool
-) -> ReleaseRow:
+def _row_of(archive: Archive, entry: Entry, given: Sequence[GivenWaiver], now: datetime, *, live: bool) -> ReleaseRow:
+    """A release as its page shows it; one that cannot be read is refused, with the reason, and hides no other."""
+    try:
+        release = archive.release_of(entry)
+    except (NotFoundError, IntegrityError) as error:
+        return ReleaseRow(
+            id=entry.release,
+            environment=environment_of(entry),
+            time=entry.time,
+            record=entry.record,
+            who=entry.who,
+            live=live,
+            passed=False,
+            reasons=(str(error),),
+        )
     row = ReleaseRow(
         id=release.id,
         environment=release.environment,

@@ -80,6 +80,7 @@ def judge_again(
         workbench.trusted_keys,
         promoted_from=manifest.promoted_from,
         moment=record.started,
+        stands_for=manifest.training_record,
     )
     if not manifest.python:  # an older kit did not tell what it compared with
         subjects = {name: sha256 for name, sha256 in verdict.subjects.items() if name != LIVE}

@@ -66,22 +66,31 @@ def is_text(column_type: Any) -> bool:
     import pyarrow as pa
 
     types = pa.types
-    tests = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary)
+    tests = (
+        types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary,
+        types.is_binary_view, types.is_fixed_size_binary,
+    )  # fmt: skip
     return any(test(column_type) for test in tests)
 
 
 def value_type(column_type: Any) -> Any:
-    """The type of a column's values, whether or not they are kept in a dictionary."""
+    """The type of a column's values, whether or not they are kept in a dictionary or as views."""
     import pyarrow as pa
 
-    return column_type.value_type if pa.types.is_dictionary(column_type) else column_type
+    if pa.types.is_dictionary(column_type):
+        return value_type(column_type.value_type)
+    if pa.types.is_string_view(column_type):  # pyarrow 26 cannot filter views
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary_view(column_type) else column_type
 
 
 def decode(column: Any) -> Any:
-    """The column with its values in place, not in a dictionary."""
+    """The column with its values in place, not in a dictionary and not as views."""
     import pyarrow as pa
 
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    kind = value_type(column.type)
+    return plain if plain.type == kind else plain.cast(kind)
 
 
 def _kind_of(dtype: str) -> str:
@@ -101,7 +110,7 @@ def _to_texts(column: Any) -> tuple[Array, Faults]:
 
     if pa.types.is_null(column.type):
         return np.full(len(column), b"", object), {}
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = column if pa.types.is_dictionary(column.type) else decode(column).dictionary_encode()
     if 2 * len(encoded.dictionary) > len(encoded):
         return _to_bytes(decode(column)), {}
     different = np.append(_to_bytes(encoded.dictionary), np.array([b""], object))

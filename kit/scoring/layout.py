@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Derive = Callable[[dict[str, Array]], Mapping[str, Any]]
 
-NOT_FINITE = "is not finite"
+NOT_FINITE, NO_TEXT = "is not finite", "is no text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def choose_outputs(outputs: Sequence[Field], names: Sequence[str] | None) -> tup
 
 
 def answer(batch: Batch, answers: Mapping[str, Array], outputs: Sequence[Field]) -> Batch:
-    """The batch with answers for columns, without the rows whose answer is not finite.
+    """The batch with answers for columns, without the rows whose answer is not finite, or no UTF-8 where it is a text.
 
     Raises:
         IntegrityError: the model answers something else than its signature says.
@@ -122,6 +122,8 @@ def answer(batch: Batch, answers: Mapping[str, Array], outputs: Sequence[Field])
     faults = {
         f"{name} {NOT_FINITE}": _find_not_finite(values) for name, values in columns.items() if values.dtype.kind == "f"
     }
+    texts = [field.name for field in outputs if field.dtype == "string"]
+    faults |= {f"{name} {NO_TEXT}": _find_no_text(columns[name]) for name in texts}
     return replace(batch, columns=columns).reject(faults)
 
 
@@ -145,6 +147,20 @@ def _find_not_finite(values: Array) -> Array:
     return broken if values.ndim == 1 else np.any(broken, axis=1)
 
 
+def _find_no_text(values: Array) -> Array:
+    import numpy as np
+
+    flat = np.array([not _is_text(value) for value in values.reshape(-1)], bool).reshape(values.shape)
+    return flat if values.ndim == 1 else np.any(flat, axis=1)
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value.decode() if isinstance(value, bytes) else value, str)
+    except UnicodeDecodeError:
+        return False
+
+
 def _make_no_answers(field: Field) -> Array:
     import numpy as np
 
@@ -164,4 +180,4 @@ def _to_arrow(values: Array, field: Field) -> Any:
     if values.ndim == 1:
         return flat
     width = values.shape[1]
-    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, width, dtype=np.int32)), flat)
+    return pa.ListArray.from_arrays(pa.array(np.arange(len(values) + 1, dtype=np.int32) * width), flat)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 BATCH_ROWS = 1 << 15
+BATCH_BYTES = (
+    64 << 20
+)  # that the rows of one call of the model take in the source: fewer rows where these are documents
 
 
 def score_parquet(
@@ -69,7 +72,7 @@ def score_parquet(
         record: id of the execution; `kit.record` in the footer. Two executions then write different bytes.
         source_sha256: digest of the source; `kit.source_sha256` in the footer.
         metadata: further entries of the footer.
-        batch_rows: rows of one call of the model, at most.
+        batch_rows: rows of one call of the model, at most; fewer where they take more than 64 MiB.
         allow_empty: score a source that has no rows.
         progress: told after each batch, and at the end.
 
@@ -87,6 +90,9 @@ def score_parquet(
     _require_sense(opened, batch_rows, allow_empty)
     _require_places(opened, source, [target, *([rejects] if rejects else [])])
     _require_columns(opened, servable.signature.inputs, keep, require)
+    batch_rows = min(
+        batch_rows, opened.count_rows_within(_names_of(servable.signature.inputs, keep, require), BATCH_BYTES)
+    )
     kept = {name: value_type(opened.files[0].schema.field(name).type) for name in keep}
     layout = Layout(kept, choose_outputs(servable.signature.outputs, outputs), derive, constants or {})
     marks = {RELEASE_KEY: release, RECORD_KEY: record, SOURCE_KEY: source_sha256, **(metadata or {})}

@@ -14,12 +14,21 @@ BUFFER_BYTES = 1 << 20  # read at once of each column
 
 
 class SourceFile(msgspec.Struct, frozen=True):
-    """One file: its name within the source, and what its footer says; `schema` is pyarrow's."""
+    """One file: its name within the source, and what its footer says.
+
+    Attributes:
+        name: within the source.
+        path: of it.
+        n_rows: in it.
+        schema: pyarrow's.
+        widths: bytes that a row takes in each leaf column, by the column's path, in the row group where it takes most.
+    """
 
     name: str
     path: Path
     n_rows: int
     schema: Any
+    widths: dict[str, float] = {}
 
 
 class ParquetSource(msgspec.Struct, frozen=True):
@@ -32,6 +41,15 @@ class ParquetSource(msgspec.Struct, frozen=True):
     def n_rows(self) -> int:
         """Rows of all files, by their footers."""
         return sum(file.n_rows for file in self.files)
+
+    def count_rows_within(self, columns: Sequence[str], n_bytes: int) -> int:
+        """How many rows of some columns take so many bytes, at least 1; by the footers, which count repeated texts once."""
+        starts = tuple(f"{name}." for name in columns)
+        widths = [
+            sum(width for path, width in file.widths.items() if path in columns or path.startswith(starts))
+            for file in self.files
+        ]
+        return max(1, int(n_bytes / max(1.0, *widths)))
 
     def read(self, columns: Sequence[str], batch_rows: int) -> Iterator[Any]:
         """Record batches of pyarrow, of at most `batch_rows` rows.
@@ -47,7 +65,7 @@ class ParquetSource(msgspec.Struct, frozen=True):
                 for batch in _read_file(file, columns, batch_rows):
                     n_rows += batch.num_rows
                     yield batch
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise IntegrityError(
                     f"{file.name} cannot be read as Parquet after row {n_rows:,} of {file.n_rows:,}: {str(error)[:200]}"
                 ) from error
@@ -103,9 +121,18 @@ def _read_footer(name: str, path: Path) -> SourceFile:
 
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            return SourceFile(name, path, file.metadata.num_rows, file.schema_arrow)
-    except (pa.ArrowException, OSError) as error:
+            return SourceFile(name, path, file.metadata.num_rows, file.schema_arrow, _measure_rows(file.metadata))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{name} cannot be read as Parquet: {str(error)[:200]}") from error
+
+
+def _measure_rows(metadata: Any) -> dict[str, float]:
+    widths: dict[str, float] = {}
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            width = column.total_uncompressed_size / max(1, group.num_rows)
+            widths[column.path_in_schema] = max(width, widths.get(column.path_in_schema, 0.0))
+    return widths
 
 
 def _read_file(file: SourceFile, columns: Sequence[str], batch_rows: int) -> Iterator[Any]:

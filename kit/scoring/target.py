@@ -12,16 +12,20 @@ from kit.files import temporary_beside
 
 RELEASE_KEY, RECORD_KEY, SOURCE_KEY = "kit.release", "kit.record", "kit.source_sha256"
 ROW_GROUP_ROWS = 1 << 18
+ROW_GROUP_BYTES = 256 << 20  # in memory; a row group of documents has fewer rows
 COMPRESSION = "zstd"
 
 
 class Target:
-    """A Parquet file that grows by tables, in row groups of a fixed size, whatever the size of the tables is."""
+    """A Parquet file that grows by tables, in row groups of a fixed size, whatever the size of the tables is.
+
+    Only what is larger than 256 MiB is written earlier.
+    """
 
     def __init__(self, path: Path, schema: Any, metadata: Mapping[str, str]) -> None:
         import pyarrow.parquet as pq
 
-        self._schema, self._n_waiting, self.n_rows = schema, 0, 0
+        self._schema, self._n_waiting, self._n_waiting_bytes, self.n_rows = schema, 0, 0, 0
         self._tables: list[Any] = []
         self._writer = pq.ParquetWriter(path, schema, compression=COMPRESSION, use_dictionary=_texts_of(schema))
         self._writer.add_key_value_metadata(dict(metadata))
@@ -30,9 +34,12 @@ class Target:
         """Append the rows of a pyarrow table of this schema."""
         self._tables.append(table)
         self._n_waiting += table.num_rows
+        self._n_waiting_bytes += table.nbytes
         self.n_rows += table.num_rows
         if self._n_waiting >= ROW_GROUP_ROWS:
             self._write_groups(ROW_GROUP_ROWS)
+        elif self._n_waiting_bytes > ROW_GROUP_BYTES:
+            self._write_groups(1)
 
     def close(self, metadata: Mapping[str, str]) -> None:
         """Write what waits and the footer, with what is known only now."""
@@ -52,7 +59,7 @@ class Target:
         while waiting.num_rows >= min_rows:
             self._writer.write_table(waiting.slice(0, ROW_GROUP_ROWS), ROW_GROUP_ROWS)
             waiting = waiting.slice(ROW_GROUP_ROWS)
-        self._tables, self._n_waiting = [waiting], waiting.num_rows
+        self._tables, self._n_waiting, self._n_waiting_bytes = [waiting], waiting.num_rows, waiting.nbytes
 
 
 @contextlib.contextmanager
@@ -102,7 +109,7 @@ def read_release_id(path: Path) -> str:
 
     try:
         metadata = pq.read_metadata(path).metadata or {}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path.name} cannot be read as Parquet: {str(error)[:200]}") from error
     return str(metadata.get(RELEASE_KEY.encode(), b"").decode("utf-8", "replace"))
 

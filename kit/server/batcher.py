@@ -22,6 +22,7 @@ Outputs = dict[str, np.ndarray[Any, Any]]
 Predict = Callable[[dict[str, np.ndarray[Any, Any]]], Outputs]
 
 RETRY_AFTER = ((b"retry-after", b"1"),)
+CLOSE_S = 5.0  # that a closing batcher waits for its last batch: no one does any more
 
 
 class ModelError(Exception):
@@ -65,6 +66,7 @@ class Batcher:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[_Waiting] = deque()
         self._is_busy = self._is_woken = False
+        self._busy_since = 0.0
         self.n_queued_rows = 0
         self._jobs: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="kit-model", daemon=True)
@@ -74,6 +76,10 @@ class Batcher:
     def is_congested(self) -> bool:
         """True if what comes now has to wait for more than the batch in flight and the next."""
         return self.n_queued_rows > self._max_batch_rows
+
+    def busy_s(self) -> float:
+        """Seconds that the batch in flight has taken so far; 0 if none is."""
+        return self._loop.time() - self._busy_since if self._is_busy else 0.0
 
     async def ask(self, rows: Rows) -> Outputs:
         """The model's answers for some rows; who stops waiting leaves the queue.
@@ -98,10 +104,13 @@ class Batcher:
             self._leave(waiting)
             raise
 
-    def close(self) -> None:
-        """End the thread and let go of the model, when no one asks any more; returns when its last batch is done."""
+    def close(self, limit_s: float = CLOSE_S) -> None:
+        """End the thread and let go of the model, when no one asks any more.
+
+        Returns when its last batch is done, or has not come back in `limit_s`: a model that hangs holds up nobody's end.
+        """
         self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(limit_s)
         self._predict = _refuse
 
     def _wake(self) -> None:
@@ -122,7 +131,7 @@ class Batcher:
             batch.append(self._queue.popleft())
             n_rows += batch[-1].rows.n_rows
         self.n_queued_rows -= n_rows
-        self._is_busy = True
+        self._is_busy, self._busy_since = True, self._loop.time()
         self._jobs.put(batch)
         self._on_batch(n_rows)
 
@@ -164,6 +173,14 @@ class Batcher:
             return error
 
     def _ask_together(self, parts: Sequence[Rows]) -> list[Outputs]:
+        try:
+            return self._ask_and_divide(parts)
+        except ModelError:
+            raise
+        except Exception as error:  # answers that do not fit together; the thread must outlive them
+            raise ModelError(f"{type(error).__name__} from what the model answered") from error
+
+    def _ask_and_divide(self, parts: Sequence[Rows]) -> list[Outputs]:
         rows = join(parts)
         if rows.n_rows > self._max_batch_rows:
             answers = [self._ask_model(each) for each in split(rows, self._max_batch_rows)]

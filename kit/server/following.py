@@ -81,7 +81,7 @@ class Follower:
             if (release.id, release.manifest_sha256) == (identity.release, identity.manifest_sha256):
                 return
             what = release.id
-            self._take_over(await asyncio.to_thread(self._following.load, release))
+            self._take_over(await self._load(release))
         except Exception as error:  # noqa: BLE001  whatever a ledger or a model does, the old release goes on
             self._refuse(what, error)
 
@@ -89,6 +89,17 @@ class Follower:
         """Return when no release of before is in memory any more."""
         while self._freeing:
             await asyncio.wait(set(self._freeing))
+
+    async def _load(self, release: Release) -> Loaded:
+        """A release, made ready in a thread; if no one waits for it any more, its folder is removed again."""
+        loading = asyncio.ensure_future(asyncio.to_thread(self._following.load, release))
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            await asyncio.wait({loading})
+            if not loading.exception():
+                await asyncio.to_thread(remove_tree, loading.result().folder)
+            raise
 
     def _take_over(self, loaded: Loaded) -> None:
         served = Served(loaded, self._metrics)

@@ -12,6 +12,7 @@ import msgspec
 from kit.server.answer import RequestError
 
 _OUT_OF_RANGE = "Number out of range"
+_TOO_LONG = "Integer value out of range"  # more digits than Python reads, sys.get_int_max_str_digits
 _TOKENS = (b"NaN", b"Infinity")
 
 
@@ -29,7 +30,7 @@ def decode_json(data: bytes, decode: Callable[[bytes], Any] = msgspec.json.decod
     try:
         return decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        if isinstance(error, msgspec.ValidationError) and not str(error).startswith(_OUT_OF_RANGE):
+        if isinstance(error, msgspec.ValidationError) and not str(error).startswith((_OUT_OF_RANGE, _TOO_LONG)):
             raise
         if any(token in data for token in _TOKENS):
             return _decode_with_tokens(data)

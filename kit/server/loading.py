@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import os
 import re
-import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,14 +15,14 @@ from kit.archive import VERDICT, Archive
 from kit.environment import Environment, LiteRTLimits, decode_environment
 from kit.errors import IntegrityError, PolicyError, UsageError
 from kit.execute.signed import find_unsigned
-from kit.files import Clock, remove_tree, utc_now, write_atomically
+from kit.files import Clock, utc_now
 from kit.gate import Manifest, Release
 from kit.model.golden import Golden, read_golden
 from kit.model.probe import compare_outputs
 from kit.model.servable import Servable, golden_columns, open_saved_model
-from kit.provenance import process_mark
 from kit.release.file import open_release_file
 from kit.release.live import describe_standing
+from kit.release.private import folder_of_user, private_folder
 from kit.release.soundness import require_sound
 from kit.release.waivers import find_expired
 from kit.server.served import Identity, Loaded
@@ -166,36 +163,14 @@ def ask_golden(servable: Servable, golden: Golden, max_rows: int, release: str) 
         raise IntegrityError(f"release {release}: {result.detail}")
 
 
-@contextlib.contextmanager
-def private_folder(base: Path) -> Iterator[Path]:
-    """A new folder that only this process uses, removed if what is done in it fails; see `sweep`."""
-    folder = base / secrets.token_hex(8)
-    folder.mkdir(mode=0o700, parents=True)
-    try:
-        write_atomically(folder / "owner", f"{os.getpid()} {process_mark(os.getpid())}".encode())
-        yield folder
-    except BaseException:
-        remove_tree(folder)
-        raise
-
-
 def sweep(base: Path) -> None:
     """Remove the private folders of processes that are gone, such as one that was killed."""
     remove_abandoned(base)
 
 
 def folder_without_project() -> Path:
-    """Where private folders are made outside of a project: below the system's temporary folder, this user's alone.
-
-    Raises:
-        UsageError: the name is taken by something that others can change.
-    """
-    base = Path(tempfile.gettempdir()) / f"kit-serving-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    found = base.lstat()
-    if base.is_symlink() or not base.is_dir() or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise UsageError(f"{base} is not a folder of yours alone; remove it, or set TMPDIR to another place")
-    return base
+    """Where private folders are made outside of a project; see `folder_of_user`."""
+    return folder_of_user("serving")
 
 
 def spare_collector() -> None:

@@ -9,22 +9,21 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import uvicorn
 
 from kit.errors import UsageError
 from kit.server.app import App
+from kit.server.draining import drain
 from kit.server.following import Follower, Following, free
 from kit.server.log import Log, LogHandler
 from kit.server.metrics import Metrics
+from kit.server.protocol import KEEP_ALIVE_S, Protocol
 from kit.server.served import Current, Identity, Loaded, Served
 
 BACKLOG = 2048
-KEEP_ALIVE_S = 75
-QUIET_S = 0.25  # without a request, before a draining server closes the connections that are left
-LINGER_S = 2.0  # at most so long new connections are taken while draining: whoever sends them here is told to go
 SWITCH_S = 0.0005  # a thread that loads a release gives way to requests after so long; Python's own is 0.005
 
 Announce = Callable[[Identity, str], None]
@@ -47,6 +46,23 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         self.is_ready.set()
 
+    async def start(self, bound: socket.socket) -> asyncio.Task[None]:
+        """Answer on a socket; gives the task that ends with it.
+
+        Raises:
+            UsageError: another process, bound to the same address, listens already.
+        """
+        try:
+            bound.listen(BACKLOG)  # uvloop 0.23 passes over that it cannot listen, and closes the socket
+        except OSError as error:
+            raise _refuse(format_address(bound), error) from error
+        serving, ready = asyncio.create_task(self.serve([bound])), asyncio.create_task(self.is_ready.wait())
+        await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            ready.cancel()
+            await serving
+        return serving
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket with an address, on which no one can connect until it is served; port 0 lets the system choose.
@@ -55,9 +71,8 @@ def bind(host: str, port: int) -> socket.socket:
         UsageError: the address is not to be had.
     """
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
-            0
-        ]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, address = found[0]
         bound = socket.socket(family, kind)
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -66,11 +81,16 @@ def bind(host: str, port: int) -> socket.socket:
             bound.close()
             raise
         return bound
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; choose another with --host and --port "
-            f"(--port 0 lets the system choose)"
-        ) from error
+    except (OSError, UnicodeError) as error:  # a host that is no name: "label empty or too long"
+        raise _refuse(f"{host}, port {port}", error) from error
+
+
+def _refuse(where: str, error: OSError | UnicodeError) -> UsageError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return UsageError(
+        f"cannot listen on {where}: {reason or error}; choose another with --host and --port (--port 0 lets the "
+        f"system choose)"
+    )
 
 
 def serve(
@@ -87,57 +107,65 @@ def serve(
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
     try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(load, bound, announce, following))
+        with _signals_while_loading():
+            loaded = load()  # not in the event loop, whose own way with SIGINT waits until it is done
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_serve(loaded, bound, announce, following))
     finally:
         sys.setswitchinterval(before)
 
 
-async def _serve(
-    load: Callable[[], Loaded], bound: socket.socket, announce: Announce, following: Following | None
-) -> None:
+@contextlib.contextmanager
+def _signals_while_loading() -> Iterator[None]:
+    """While entered, SIGTERM ends the process with exit code 0 and leaves no folder; SIGHUP, which would kill it, waits.
+
+    There is nothing to look at yet, and what became live meanwhile is found by the first look.
+    """
+
+    def end(*_: object) -> None:
+        raise SystemExit(0)
+
+    terminate, hang_up = signal.signal(signal.SIGTERM, end), signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGHUP, hang_up)
+
+
+async def _serve(loaded: Loaded, bound: socket.socket, announce: Announce, following: Following | None) -> None:
     metrics, log = Metrics(), Log(_write_line)
-    current = Current(Served(load(), metrics), metrics)
+    current = Current(Served(loaded, metrics), metrics)
     follower = Follower(current, following, metrics, log) if following else None
-    server = Server(_configure(App(current, metrics, log)))
-    stop = asyncio.Event()
-    with _handled_signals(stop, follower, log), _uvicorn_log(log):
-        serving = asyncio.create_task(server.serve(sockets=[bound]))
-        following_task = asyncio.create_task(follower.run()) if follower else None
-        await server.is_ready.wait()
-        address, identity = format_address(bound), current.served.identity
-        log.tell("serving", release=identity.release, model=identity.model, address=address)
-        announce(identity, address)
-        await stop.wait()
-        if following_task:
-            following_task.cancel()
-        await _drain(server, current, log)
-        await serving
-    if follower:
-        await follower.wait_until_freed()
-    await free(current.served)
+    server, stop = Server(_configure(App(current, metrics, log))), asyncio.Event()
+    try:
+        with _handled_signals(stop, follower, log), _uvicorn_log(log):
+            serving = await server.start(bound)
+            address, identity = format_address(bound), current.served.identity
+            log.tell("serving", release=identity.release, model=identity.model, address=address)
+            announce(identity, address)
+            async with _followed(follower):
+                await stop.wait()
+                await drain(server, bound, current, log)
+                await serving
+    finally:
+        await free(current.served)
     log.tell("stopped", release=current.served.identity.release)
 
 
-async def _drain(server: Server, current: Current, log: Log) -> None:
-    """Answer what was accepted, then let the server end.
-
-    Answers say `connection: close` from now on, so that busy connections end with an answer and not in front of a request.
-    """
-    current.is_draining = True
-    log.tell("draining", open=current.n_open)
-    limit_s = min(LINGER_S, current.served.settings.drain_s)
-    quiet_s = 0.0
-    loop = asyncio.get_running_loop()
-    end = loop.time() + limit_s
-    n_before = server.server_state.total_requests
-    while quiet_s < QUIET_S and loop.time() < end:
-        await asyncio.sleep(QUIET_S / 5)
-        n_requests = server.server_state.total_requests
-        quiet_s = quiet_s + QUIET_S / 5 if (n_requests, current.n_open) == (n_before, 0) else 0.0
-        n_before = n_requests
-    server.config.timeout_graceful_shutdown = max(1, round(current.served.settings.drain_s))
-    server.should_exit = True
+@contextlib.asynccontextmanager
+async def _followed(follower: Follower | None) -> AsyncIterator[None]:
+    """While entered, it looks at what is live."""
+    if follower is None:
+        yield
+        return
+    looking = asyncio.create_task(follower.run())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await asyncio.wait({looking})
+        await follower.wait_until_freed()
 
 
 def format_address(bound: socket.socket) -> str:
@@ -149,7 +177,7 @@ def format_address(bound: socket.socket) -> str:
 def _configure(app: App) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -76,6 +76,7 @@ class Routes:
         names = msgspec.json.encode({"models": [name]})
         server = v2.describe_server(SERVER_NAME, kit_version())
         for path, act in {
+            "/": _give(b'{"status":"alive"}'),
             "/v1/models": _give(names),
             "/v2/models": _give(names),
             "/v2": _give(server),
@@ -124,13 +125,15 @@ class Routes:
         return v2.write_inference(inference, outputs, identity.model, identity.version, served.signature)
 
     async def _tell_status(self, _: Request) -> Answer:
-        identity, ready = self._served.identity, not self._current.is_draining
+        identity, ready = self._served.identity, self._is_ready
         return Answer(v1.describe_status(identity.model, identity.version, ready=ready), 200 if ready else 503)
 
     async def _tell_ready(self, _: Request) -> Answer:
-        if self._current.is_draining:
-            return Answer(b'{"ready":false}', 503)
-        return Answer(b'{"ready":true}')
+        return Answer(b'{"ready":true}') if self._is_ready else Answer(b'{"ready":false}', 503)
+
+    @property
+    def _is_ready(self) -> bool:
+        return not (self._current.is_draining or self._served.is_stuck)
 
     async def _tell_metrics(self, _: Request) -> Answer:
         return Answer(self._metrics.encode(), media_type=MEDIA_TYPE)

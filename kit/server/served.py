@@ -58,7 +58,7 @@ class Served:
     def __init__(self, loaded: Loaded, metrics: Metrics) -> None:
         self.identity, self.settings, self.folder = loaded.identity, loaded.settings, loaded.folder
         self.signature = loaded.servable.signature
-        self.layout = Layout(self.signature.inputs)
+        self.layout = Layout(self.signature.inputs, loaded.settings.max_queue_rows)
         self.batcher = Batcher(
             loaded.servable.predict,
             self.layout,
@@ -80,6 +80,11 @@ class Served:
             self._n_held -= 1
             if not self._n_held:
                 self._freed.set()
+
+    @property
+    def is_stuck(self) -> bool:
+        """True while the model is at a batch for longer than anybody waits: it may never come back."""
+        return self.batcher.busy_s() > self.settings.timeout_s
 
     async def ask(self, rows: Rows) -> Outputs:
         """The model's answers; see `Batcher.ask`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import operator
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -81,9 +82,15 @@ class Block:
 
 
 class Layout:
-    """How the inputs of a signature are laid out in blocks; see `require_types`."""
+    """How the inputs of a signature are laid out in blocks; see `require_types`.
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    Args:
+        fields: the inputs.
+        max_rows: that one request may have. More are refused before their cells are looked at, which holds up all others.
+    """
+
+    def __init__(self, fields: Sequence[Field], max_rows: int = sys.maxsize) -> None:
+        self.max_rows = max_rows
         self.fields = {field.name: field for field in fields}
         plain = sorted((field for field in fields if not field.shape), key=lambda field: field.dtype)
         groups = [list(group) for _, group in itertools.groupby(plain, lambda field: field.dtype)]
@@ -96,7 +103,7 @@ class Layout:
             RequestError: a row is no object, a column is missing or unknown, or a value is none of the field's.
         """
         n_fields = len(self.fields)
-        _require_rows(len(records))
+        self.require_rows(len(records))
         for number, record in enumerate(records):
             if type(record) is not dict:
                 found = _WORDS.get(type(record), "a value")
@@ -124,7 +131,8 @@ class Layout:
                 400, f"columns have different numbers of rows: {show_name(fewest)} {lengths[fewest]}, "
                 f"{show_name(most)} {lengths[most]}",
             )  # fmt: skip
-        n_rows = _require_rows(next(iter(lengths.values())))
+        n_rows = next(iter(lengths.values()))
+        self.require_rows(n_rows)
         blocks = tuple(_fill(block, [columns[name] for name in block.names], by_row=False) for block in self.blocks)
         return Rows(blocks, n_rows)
 
@@ -135,6 +143,17 @@ class Layout:
             for block, array in zip(self.blocks, rows.blocks, strict=True)
             for index, name in enumerate(block.names)
         }
+
+    def require_rows(self, n_rows: int) -> None:
+        """Refuse a request without rows, or with more than it may have.
+
+        Raises:
+            RequestError: 400 or 413.
+        """
+        if not n_rows:
+            raise RequestError(400, "there are no rows; expected at least one")
+        if n_rows > self.max_rows:
+            raise RequestError(413, f"a request may have {self.max_rows} rows, this one has {n_rows}: split it")
 
     def _require_names(self, found: Mapping[str, Any], where: str) -> None:
         if missing := [name for name in self.fields if name not in found]:
@@ -162,12 +181,6 @@ def split(rows: Rows, size: int) -> list[Rows]:
 
 def _columns(names: Sequence[str]) -> str:
     return f"column{'s' if len(names) > 1 else ''} {show_names(names)}"
-
-
-def _require_rows(n_rows: int) -> int:
-    if not n_rows:
-        raise RequestError(400, "there are no rows; expected at least one")
-    return n_rows
 
 
 def _fill(block: Block, lines: list[Any], *, by_row: bool) -> Array:

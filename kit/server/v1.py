@@ -143,9 +143,9 @@ def _read_object(body: bytes, known: frozenset[str], signature_name: str) -> dic
             raise RequestError(400, f"unknown key {show_name(key)} in the body; there is {', '.join(sorted(known))}")
     asked = content.get("signature_name", "")
     if asked not in ("", signature_name):
-        raise RequestError(
-            400, f"signature {show_name(asked)} is not served; 'signature_name' can be {signature_name!r}"
-        )
+        is_text = not isinstance(asked, dict | list)  # what a client put there by mistake may hold values
+        found = f"signature {show_name(asked)}" if is_text else "a signature that is no text"
+        raise RequestError(400, f"{found} is not served; 'signature_name' can be {signature_name!r}")
     return content
 
 
@@ -153,6 +153,7 @@ def _read_instances(instances: Any, layout: Layout) -> Sequence[Any]:
     """Rows as objects; where the model takes one column, values may stand alone."""
     if not isinstance(instances, list):
         raise RequestError(400, "'instances' must be a list of rows")
+    layout.require_rows(len(instances))
     if len(layout.fields) > 1:
         return instances
     name = _only_input(layout, "instances")

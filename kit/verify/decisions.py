@@ -7,13 +7,13 @@ from pathlib import Path
 
 from kit.archive import RELEASE_FILE, Objects, decode_rollback, decode_waiver
 from kit.artifact import Artifact
+from kit.decision import Waiver
 from kit.errors import IntegrityError
 from kit.files import read_regular
 from kit.gate import Manifest, decode_manifest
 from kit.ledger import Entry, Kind, environment_of
-from kit.release.admission import compares_with_live
 from kit.release.evidence import LIVE
-from kit.release.live import demands_signatures
+from kit.release.live import compares_with_live, demands_signatures
 from kit.signing import Envelope, PublicKey, Standing, decode_envelope, judge_envelope
 from kit.statement import subjects_of
 from kit.verify.chain import Chain
@@ -56,32 +56,76 @@ class _Judge:
         self._live: dict[str, Entry] = {}
         self._cut: dict[str, Entry] = {}
         self._decided: dict[str, int] = {}
+        self._waiver, self._waivers = 0, list[Waiver]()
+        self._withdrawn: set[str] = set()
         self._n_unsigned = 0
 
     def judge(self) -> Iterator[Finding]:
         """All of it."""
         for entry in self._chain.of_kind(Kind.RELEASE, Kind.ROLLBACK, Kind.WAIVER):
             if entry.kind is Kind.RELEASE:
-                yield from self._judge_compared(entry)
+                yield from self._judge_verdict(entry)
                 self._cut.setdefault(entry.release, entry)
             else:
                 yield from self._judge_decision(entry)
                 self._decided.setdefault(entry.sha256, entry.seq)
-            if entry.kind is not Kind.WAIVER:
-                self._live[environment_of(entry)] = entry
+            if entry.kind is Kind.WAIVER:
+                self._waiver = entry.seq
+            else:
+                self._move(entry)
         if self._n_unsigned:
             what = f"{self._n_unsigned} of {len(self._decided)} rollbacks and waivers have no signature"
             yield noted(Code.UNSIGNED, "ledger", what, "only the ledger vouches for these decisions, not a person")
 
-    def _judge_compared(self, entry: Entry) -> Iterator[Finding]:
-        """A verdict that compared with what was live holds only beside that."""
+    def _move(self, turn: Entry) -> None:
+        """Remember what is live after a release or a rollback, and what was rolled back from."""
+        before = self._live.get(environment_of(turn))
+        if turn.kind is Kind.ROLLBACK and before:
+            self._withdrawn.add(before.release)
+            self._withdrawn.discard(turn.release)
+        self._live[environment_of(turn)] = turn
+
+    def _judge_verdict(self, entry: Entry) -> Iterator[Finding]:
+        """What a verdict says of other releases and of waivers, against what the ledger told of them before."""
         manifest = self._read_manifest(entry)
-        if manifest is None or self._chain.has_gap:
+        if manifest is not None and not self._chain.has_gap:
+            yield from self._judge_compared(entry, manifest)
+            yield from self._judge_promoted(entry, manifest)
+            for waiver in manifest.verdict.waivers:
+                if waiver not in self._waivers:
+                    what, found = f"the waiver of {waiver.evidence} by {waiver.who} before", "none"
+                    meaning = f"nobody let pass what {entry.release} was admitted with"
+                    yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", what, found, meaning)
+
+    def _judge_promoted(self, entry: Entry, manifest: Manifest) -> Iterator[Finding]:
+        """A release that was promoted, or may only be, repeats one that was released before and not rolled back from."""
+        policy = manifest.configuration.get("policy")
+        demanded = policy.get("promoted_from") if isinstance(policy, Mapping) else None
+        if any(each.evidence.startswith("promotion:") for each in manifest.verdict.waivers):
             return
+        source = manifest.promoted_from.rpartition("-")[0]
+        sources = demanded if isinstance(demanded, list) and demanded else [source] if source else []
+        if sources and not any(
+            self._is_repeated(cut, manifest) for cut in self._cut.values() if environment_of(cut) in sources
+        ):
+            what = f"a release of {manifest.training_record} in {' or '.join(sources)} before"
+            meaning = f"{entry.release} had not passed where it must come from, or was rolled back from there"
+            yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", what, "none", meaning)
+
+    def _is_repeated(self, cut: Entry, manifest: Manifest) -> bool:
+        """Whether a release is one of the same training and bundle; one that cannot be read may be, which is said there."""
+        if cut.release in self._withdrawn:
+            return False
+        found = self._read_manifest(cut)
+        wanted = (manifest.training_record, manifest.bundle_sha256)
+        return found is None or (found.training_record, found.bundle_sha256) == wanted
+
+    def _judge_compared(self, entry: Entry, manifest: Manifest) -> Iterator[Finding]:
+        """A verdict that compared with what was live holds only beside that."""
         path, verdict = f"ledger/{entry.seq:09d}.json", manifest.verdict
         before = self._live.get(environment_of(entry))
         live = before.release if before else ""
-        if verdict.live != live and compares_with_live(verdict):
+        if verdict.live != live and compares_with_live(manifest):
             what, found = f"a verdict beside {live or 'nothing'}", f"one beside {verdict.live or 'nothing'}"
             yield false(Code.REWRITTEN, path, what, found, f"{entry.release} was compared with what was not live")
         compared = self._cut.get(verdict.live)
@@ -116,6 +160,12 @@ class _Judge:
         subjects = subjects_of(envelope.read_statement(path))
         if entry.kind is Kind.WAIVER:
             waiver = decode_waiver(envelope, entry, self._origin)
+            if waiver.since_entry != self._waiver and not self._chain.has_gap:
+                what, found = f"one decided after entry {self._waiver}", f"one decided after entry {waiver.since_entry}"
+                meaning = "it was decided before others, and entered again or late to have its effect now"
+                yield false(Code.REWRITTEN, path, what, found, meaning)
+                return
+            self._waivers.append(waiver)
             yield from self._judge_configuration(path, f"environments/{waiver.environment}.toml", subjects)
             return
         rollback = decode_rollback(envelope, entry, self._origin)

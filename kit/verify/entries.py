@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from kit.archive import RELEASE_FILE, VERDICT, Objects
 from kit.errors import IntegrityError
@@ -12,7 +13,7 @@ from kit.gate import Manifest, decode_manifest
 from kit.graph import RELEASE
 from kit.ledger import Entry, Kind
 from kit.record import Record
-from kit.release.verdict import bound_digests
+from kit.release.verdict import bound_digests, find_contradictions
 from kit.signing import PublicKey, decode_envelope
 from kit.statement import subjects_of
 from kit.verify.chain import Chain
@@ -45,6 +46,9 @@ def judge_entries(
             yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", f"a record {entry.record}", "none", meaning)
         elif entry.kind is Kind.RELEASE:
             yield from judge_release(archive, entry, examined.record, hashed, keys)
+            if entry.record in imported:
+                what, meaning = "a record that was executed here", "the gate of another archive is not this one's"
+                yield false(Code.REORDERED, f"ledger/{entry.seq:09d}.json", what, "an imported one", meaning)
         else:
             is_imported = entry.record in imported
             yield from _judge_reproduction(archive, entry, examined.record, hashed, keys, imported=is_imported)
@@ -111,12 +115,16 @@ def judge_release(
                 found,
                 f"the gate of {environment} has not admitted it",
             )
-        yield from _judge_manifest(archive, path, entry, record, hashed, subjects_of(statement))
+        if record.reproduces:
+            what, meaning = "an execution of its own", "it was executed as proof, and entered as a release"
+            yield false(Code.REWRITTEN, path, what, f"one that did {record.reproduces} again", meaning)
+        yield from _judge_manifest(archive, path, entry, record, hashed, statement)
 
 
 def _judge_manifest(
-    archive: Path, path: str, entry: Entry, record: Record, hashed: Hashed, subjects: Mapping[str, str]
+    archive: Path, path: str, entry: Entry, record: Record, hashed: Hashed, statement: Mapping[str, Any]
 ) -> Iterator[Finding]:
+    subjects = subjects_of(statement)
     output = record.output(RELEASE_FILE)
     sha256 = subjects.get(RELEASE_FILE, "")
     if output is None or output.sha256 != sha256:
@@ -129,10 +137,14 @@ def _judge_manifest(
         return  # the object itself is missing or changed, which is said there
     beside = _beside(manifest)
     bound = bound_digests(manifest) | beside
-    for name in sorted(bound.keys() | (subjects.keys() - {RELEASE_FILE})):
-        if bound.get(name) != subjects.get(name):
-            expected, found = short(subjects.get(name, "")), short(bound.get(name, ""))
-            yield false(Code.EDITED, f"{path}, {name}", expected, found, _VOID)
+    other = [
+        name for name in bound.keys() | (subjects.keys() - {RELEASE_FILE}) if bound.get(name) != subjects.get(name)
+    ]
+    for name in sorted(other):
+        expected, found = short(subjects.get(name, "")), short(bound.get(name, ""))
+        yield false(Code.EDITED, f"{path}, {name}", expected, found, _VOID)
+    for sentence in () if other else find_contradictions(manifest, statement, entry.record):
+        yield false(Code.EDITED, path, f"a verdict that says what {RELEASE_FILE} says", sentence, _VOID)
     for name, each in sorted(beside.items()):
         if each not in hashed.sound | hashed.damaged:
             what, meaning = f"{name}, object {short(each)}", "what the gate looked at was removed"

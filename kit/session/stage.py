@@ -1,21 +1,18 @@
-"""What a stage notebook calls: `stage = kit.open_stage(inputs=[…], outputs=[…])`."""
+"""An opened stage: its paths, what it asks for, and what it tells the record."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kit.archive.objects import hash_artifact
 from kit.check import CheckResult
-from kit.environment import Gates, decode_environment
 from kit.errors import GateRefusedError, NotFoundError, StageError, UnknownNameError, UsageError
 from kit.execute.stage import read_secret
-from kit.gate import Manifest, Verdict
+from kit.gate import Verdict
 from kit.scoring import (
     RELEASE_KEY,
     ProgressLine,
@@ -23,73 +20,18 @@ from kit.scoring import (
     add_counts,
     count_rows,
     find_lost_rows,
-    open_released_model,
     score_parquet,
     write_table,
 )
-from kit.workspace import CONTEXT_VARIABLE, Context, read_context, write_fact
+from kit.session.checks import check_now
+from kit.session.paths import Paths
+from kit.session.released import OpenedRelease
+from kit.workspace import Context, write_fact
 
 if TYPE_CHECKING:
     from kit.model.servable import Servable
     from kit.scoring.layout import Derive
     from kit.scraps import Scalar
-
-EXPECTATIONS = "notebooks/expectations"
-
-
-class Paths(Mapping[str, Path]):
-    """Paths of a stage's declared inputs or outputs, by name."""
-
-    def __init__(self, kind: str, paths: Mapping[str, str]) -> None:
-        self._kind, self._paths = kind, paths
-
-    def __getitem__(self, name: str) -> Path:
-        """The path of a declared name.
-
-        Raises:
-            UnknownNameError: it is not declared.
-        """
-        if name not in self._paths:
-            raise UnknownNameError(self._kind, name, self._paths, f"declare it in kit.open_stage({self._kind}s=[…])")
-        return Path(self._paths[name])
-
-    def __iter__(self) -> Iterator[str]:
-        """The declared names."""
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        """How many are declared."""
-        return len(self._paths)
-
-
-class OpenedRelease:
-    """The release that a `run` stage executes."""
-
-    def __init__(self, release_id: str, manifest: Manifest, folder: Path) -> None:
-        self.id, self.manifest, self._folder = release_id, manifest, folder
-
-    def artifact(self, name: str) -> Path:
-        """Path of a released artifact, verified when it was put there.
-
-        Raises:
-            UnknownNameError: the release has none of that name.
-        """
-        if self.manifest.artifact(name) is None:
-            raise UnknownNameError("released artifact", name, [each.name for each in self.manifest.artifacts], self.id)
-        return self._folder / name
-
-    def open_model(self) -> Servable:
-        """The representation of the model that the release answers with (`[serving] representation`).
-
-        Raises:
-            IntegrityError: it does not load.
-        """
-        return open_released_model(decode_environment(self.configuration, f"release {self.id}"), self._folder)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """The environment's configuration as the release froze it."""
-        return self.manifest.configuration
 
 
 class StageSession:
@@ -148,29 +90,8 @@ class StageSession:
             NotFoundError: the artifact was not written yet, or has no suite.
             StageError: a critical expectation is not met, or the check cannot be trusted; the result is recorded first.
         """
-        from kit.expectations import check_artifact
-
         path = self.inputs[name] if name in self.inputs else self.outputs[name]
-        suite = self.root / EXPECTATIONS / f"{Path(name).stem}.json"
-        if not path.exists():
-            raise NotFoundError(f"check of {name!r}: nothing is there yet; write it to stage.outputs[{name!r}] first")
-        if not suite.is_file():
-            raise NotFoundError(f"check of {name!r}: there is no suite {EXPECTATIONS}/{suite.name}")
-        result = check_artifact(path, name, suite, hash_artifact(name, path), self._find_profile())
-        write_fact(Path(self._context.facts), f"check-{name}", result)
-        if not result.passed:
-            raise StageError(f"check of {name!r} failed: {'; '.join(result.problems)}", self._context.record)
-        return result
-
-    def _find_profile(self) -> Path | None:
-        """The reference profile: the release's, else this stage's own input or output of that name; None if there is none."""
-        opened = self._context.release
-        if opened is not None:
-            environment = decode_environment(opened.manifest.configuration, f"release {opened.id}")
-            path = Path(opened.folder) / environment.gates.profile
-        else:
-            path = Path({**self._context.inputs, **self._context.outputs}.get(Gates().profile, ""))
-        return path if path.is_file() else None
+        return check_now(self._context, name, path)
 
     def secret(self, name: str) -> str:
         """A secret's value, from the environment's reference; never written anywhere by kit.
@@ -308,31 +229,3 @@ class StageSession:
         """
         release = self._context.release
         write_table(table, self.outputs[name], {RELEASE_KEY: release.id} if release else {})
-
-
-def open_stage(*, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> StageSession:
-    """Open the stage that this notebook implements.
-
-    Under kit its inputs are verified copies and all it does is recorded. In JupyterLab the inputs are those of
-    environment `dev`, outputs go to a scratch folder, and nothing is recorded.
-
-    Args:
-        inputs: names of what it reads; literal, because kit reads them without running the notebook.
-        outputs: names of what it writes.
-
-    Raises:
-        UsageError: the names are not those of the stage that executes here.
-    """
-    path = os.environ.get(CONTEXT_VARIABLE)
-    if not path:
-        from kit.interactive import open_interactively
-
-        return open_interactively(list(inputs), list(outputs))
-    context = read_context(Path(path))
-    if sorted(context.inputs) != sorted(inputs) or sorted(context.outputs) != sorted(outputs):
-        raise UsageError(
-            f"stage {context.stage!r} executes here, with inputs {sorted(context.inputs)} and outputs "
-            f"{sorted(context.outputs)}; this call names {sorted(inputs)} and {sorted(outputs)}. Was another stage's "
-            f"notebook run inside it?"
-        )
-    return StageSession(context, recorded=True)

@@ -9,23 +9,24 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from kit.crate.limits import LIMITS, Limits
 from kit.errors import IntegrityError
 from kit.files import format_bytes
+
+MAX_LIST_BYTES = 16 << 20  # of what is read at once: a zip's list of its files, a record, a release.json
 
 _FAULTS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError)
 
 
 @contextlib.contextmanager
-def open_zip(file: Path, limits: Limits = LIMITS) -> Iterator[zipfile.ZipFile]:
+def open_zip(file: Path, list_bytes: int = MAX_LIST_BYTES) -> Iterator[zipfile.ZipFile]:
     """A zip, its list of files read and nothing else.
 
     Raises:
         IntegrityError: it is none, or its list is too large.
     """
     with contextlib.ExitStack() as stack:
-        raw = stack.enter_context(_Bounded(file.open("rb", buffering=0), limits.list_bytes))
-        with readable("the file"):
+        raw = stack.enter_context(_Bounded(file.open("rb", buffering=0), list_bytes))
+        with readable("it"):
             archive = stack.enter_context(zipfile.ZipFile(raw))
         yield archive
 
@@ -37,22 +38,6 @@ def readable(what: str) -> Iterator[None]:
         yield
     except _FAULTS as error:
         raise IntegrityError(f"{what} cannot be read as a zip: {error or type(error).__name__}") from error
-
-
-def read_source(bundle: Path, name: str, limits: Limits = LIMITS) -> bytes | None:
-    """One file of a bundle of sources; None if it has none of that name.
-
-    Raises:
-        IntegrityError: the bundle is no zip, or the file is packed or too large, as in no bundle that kit makes.
-    """
-    with open_zip(bundle, limits) as archive:
-        entry = next((each for each in archive.infolist() if each.filename == name), None)
-        if entry is None:
-            return None
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > limits.list_bytes:
-            raise IntegrityError(f"{name} in the bundle is packed, or larger than {format_bytes(limits.list_bytes)}")
-        with readable(f"{name} in the bundle"):
-            return archive.read(entry)
 
 
 class _Bounded(io.BufferedReader):
@@ -78,5 +63,5 @@ class _Bounded(io.BufferedReader):
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """As usual; a place before the file's start is a fault of the zip, not of the disk."""
         if whence == io.SEEK_SET and offset < 0:
-            raise zipfile.BadZipFile("an entry lies before the start of the file")
+            raise zipfile.BadZipFile("a file lies before the start of the zip")
         return super().seek(offset, whence)

@@ -1,4 +1,4 @@
-"""Names that every system can hold and keeps apart, and that lead nowhere else."""
+"""Names of files that every system can hold and keeps apart, and that lead nowhere else."""
 
 from __future__ import annotations
 
