@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 
-WAIVABLE = ("check", "metric", "drop", "slice", "data", "litert", "promotion")  # never what says that bytes are sound
+WAIVABLE = ("check", "metric", "drop", "slice", "data", "litert", "promotion")
+UNWAIVABLE = ("code", "record", "signature", "model")  # what says that the bytes are sound
 MAX_DAYS = 366  # that a waiver may hold; what is to last longer belongs into the environment's file
 _DAY = timedelta(days=1)
 MAX_AHEAD = _DAY  # that the clock of who gave it may be ahead of the one that judges

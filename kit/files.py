@@ -135,9 +135,9 @@ def sha256_file(path: Path) -> str:
 
 
 def copy_and_hash(source: Path, target: Path) -> tuple[str, int]:
-    """Copy a file and give (sha256, bytes) of exactly what was written."""
+    """Copy a regular file and give (sha256, bytes) of exactly what was written; see `open_regular`."""
     digest, size_bytes = hashlib.sha256(), 0
-    with source.open("rb", buffering=0) as reader, target.open("xb") as writer:
+    with open_regular(source) as reader, target.open("xb") as writer:
         while chunk := reader.read(CHUNK_BYTES):
             digest.update(chunk)
             size_bytes += writer.write(chunk)

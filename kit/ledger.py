@@ -209,8 +209,11 @@ class Ledger:
         return last.seq if (self.checkpoints / str(last.seq)).exists() else last.checkpoint
 
     def _next_number(self, environment: str) -> int:
-        numbers = (release_number(entry, environment) for entry in self.read_back())
-        return next((number for number in numbers if number), 0) + 1
+        """One more than there are, without gaps: a number that somebody entered out of turn decides nothing."""
+        newest = 0
+        for entry in self.read_entries():
+            newest += release_number(entry, environment) == newest + 1
+        return newest + 1
 
 
 def _choose_pause_s(n_lost: int) -> float:

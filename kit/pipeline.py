@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kit.decision import Waiver
 from kit.environment import Environment
-from kit.execute import Order, Workbench, execute_plan, plan_stage
+from kit.execute import Order, Plan, Workbench, execute_plan, plan_stage
 from kit.gate import Release
 from kit.graph import BUILD, RELEASE, RUN, Graph
 from kit.record import Record
-from kit.release import PROBES, Probes, cut_release, plan_release, plan_run
+from kit.release import PROBES, Probes, cut_release, plan_promotion, plan_release, plan_run
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one stage of a pipeline left: its record, for `release` also the release that it cut, and why one was refused."""
+    """What one stage of a pipeline left: its record, for `release` also the release that it cut, or why one was refused.
+
+    `waivers`: those that the release rests on.
+    """
 
     record: Record
     release: Release | None = None
     reasons: tuple[str, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
 
 
 def execute_stage(workbench: Workbench, order: Order, release_id: str = "", probes: Probes = PROBES) -> Step:
@@ -32,11 +37,32 @@ def execute_stage(workbench: Workbench, order: Order, release_id: str = "", prob
         probes: for `release`: load and query models, check data.
     """
     if order.stage == RELEASE:
-        plan = plan_release(workbench, order, probes)
-        record, release = cut_release(workbench, plan)
-        return Step(record, release, plan.gate.verdict.reasons if plan.gate else ())
+        return cut(workbench, plan_release(workbench, order, probes))
     plan = plan_run(workbench, order, release_id) if order.stage == RUN else plan_stage(workbench, order)
     return Step(execute_plan(workbench, plan))
+
+
+def promote(
+    workbench: Workbench, environment: str, release_id: str, timeout_s: float | None = None, probes: Probes = PROBES
+) -> Step:
+    """Take a release through the gate of another environment.
+
+    Args:
+        workbench: project, archive and collaborators.
+        environment: where to.
+        release_id: the release.
+        timeout_s: for the notebook, instead of the environment's.
+        probes: load and query models, check data.
+    """
+    order = Order(RELEASE, environment, timeout_s=timeout_s)
+    return cut(workbench, plan_promotion(workbench, order, release_id, probes))
+
+
+def cut(workbench: Workbench, plan: Plan) -> Step:
+    """Execute a planned release, or promotion, and number what it cut."""
+    record, release = cut_release(workbench, plan)
+    verdict = plan.gate.verdict if plan.gate else None
+    return Step(record, release, verdict.reasons if verdict else (), verdict.waivers if verdict else ())
 
 
 def execute_all(workbench: Workbench, environment_name: str, probes: Probes = PROBES) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -22,6 +23,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
                      "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES",
                      "XLA_FLAGS", "KERAS_BACKEND")  # fmt: skip
 _NORMALISE = re.compile(r"[-_.]+")
+
+
+# lines of a lock that tell an installer where and how; any other option, such as `-r more.txt`, names packages
+_INSTALLER_OPTIONS = (
+    "--hash", "--index-url", "-i ", "--extra-index-url", "--no-index", "--find-links", "-f ", "--no-binary",
+    "--only-binary", "--prefer-binary", "--require-hashes", "--pre", "--trusted-host", "--use-feature",
+)  # fmt: skip
 
 
 class LockDifference(msgspec.Struct, frozen=True):
@@ -65,7 +73,7 @@ def compare_lock(lock: Path | bytes) -> list[LockDifference]:
     lines = (
         line.split("#")[0].rstrip(" \\").strip() for line in data.decode("utf-8-sig", "backslashreplace").splitlines()
     )
-    found = (_compare_line(line, installed) for line in lines if line and not line.startswith("-"))
+    found = (_compare_line(line, installed) for line in lines if line and not line.startswith(_INSTALLER_OPTIONS))
     return [difference for difference in found if difference]
 
 
@@ -79,12 +87,24 @@ def _compare_line(line: str, installed: Mapping[str, str]) -> LockDifference | N
         if requirement.marker and not requirement.marker.evaluate():
             return None
         name = _NORMALISE.sub("-", requirement.name).lower()
+        if requirement.url:
+            is_from_there = name in installed and _read_url(name) == requirement.url
+            return None if is_from_there else LockDifference(name, f"from {requirement.url}", installed.get(name))
         if name in installed and requirement.specifier.contains(installed[name], prereleases=True):
             return None
     except (InvalidRequirement, InvalidVersion, UndefinedComparison, UndefinedEnvironmentName):
         return LockDifference(line, "unreadable line", None)
     locked = str(requirement.specifier).removeprefix("==") or "any version"
     return LockDifference(name, locked, installed.get(name))
+
+
+def _read_url(name: str) -> str:
+    """The address that a package was installed from; empty for one from an index."""
+    text = importlib.metadata.distribution(name).read_text("direct_url.json")
+    try:
+        return str(json.loads(text)["url"]) if text else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def describe_software(lock: bytes | None) -> Software:

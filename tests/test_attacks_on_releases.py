@@ -2,7 +2,8 @@
 
 import dataclasses
 import re
-from datetime import UTC, date, datetime, timedelta
+import shutil
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,21 @@ import msgspec
 import pytest
 from lives import ENVIRONMENTS, PRODUCTION, STAGING, Life, change
 from probes import EVALUATION, GOOD
+from test_bound_data import Case as BoundCase
+from test_evidence import Case as EvidenceCase
+from test_release_survives import seal
 
 from kit.archive import VERDICT, Archive, make_checkpoint
 from kit.crate import export_crate, import_crate
-from kit.decision import Waiver
+from kit.decision import Rollback, Waiver
+from kit.environment import Environment
 from kit.errors import GateRefusedError, IntegrityError, PolicyError
 from kit.execute import Order
 from kit.files import sha256_bytes
 from kit.gate import Evidence, Finding, Release, Verdict
 from kit.ledger import Entry, Kind
 from kit.model.evaluate import Evaluation, EvaluationOrder, Measured, Scored
+from kit.record import Failure
 from kit.release import (
     cut_release,
     find_live,
@@ -27,16 +33,18 @@ from kit.release import (
     plan_promotion,
     plan_release,
     plan_run,
+    read_history,
     read_waivers,
     revoke_waiver,
     roll_back,
 )
+from kit.release.bound_data import bind_now, judge_bound_data
 from kit.release.soundness import require_sound
 from kit.report import make_reports
 from kit.reproduce import reproduce
 from kit.signing import Envelope, SigningKey, decode_envelope
-from kit.statement import describe_waiver
-from kit.testing import START, leave_check, make_key, make_record, seal_record, write_outputs
+from kit.statement import describe_rollback, describe_waiver
+from kit.testing import START, leave_check, make_key, make_record, read_from, seal_record, write_outputs
 from kit.verify import Weight, verify_archive
 from kit.workspace import Context
 
@@ -89,10 +97,17 @@ def text_of(life: Life, environment: str) -> str:
 # A release that no gate cut
 
 
+def test_history_says_of_a_release_that_no_gate_cut_what_it_is(life: Life) -> None:
+    report = reproduce(life.bench, life.release().record, probes=GOOD)
+    enter(life.archive, again_of(report), "staging")
+    newest, first = read_history(life.archive, "staging")
+    assert "which is proof and no release" in newest.problem
+    assert (newest.verdict, first.problem) == ("cannot be read", "")
+
+
 def test_reproduction_of_an_old_release_is_never_a_new_one(signed: Life) -> None:
-    again = reproduce(signed.bench, signed.archive.list_releases("staging")[0].record, probes=GOOD)
-    record = again.again if hasattr(again, "again") else again.stages[0].again
-    release = signed.archive.release_of(enter(signed.archive, record, "staging"))
+    report = reproduce(signed.bench, signed.archive.list_releases("staging")[0].record, probes=GOOD)
+    release = signed.archive.release_of(enter(signed.archive, again_of(report), "staging"))
     with pytest.raises(IntegrityError, match=r"staging-3: record .* only did .* again, which is proof and no release"):
         live(signed)
     for refused in (
@@ -162,9 +177,58 @@ def test_verdict_of_a_killed_release_is_not_entered_beside_another_live_one(life
     enter(life.archive, record.id, "production")
     with pytest.raises(IntegrityError, match="was compared with production-1, but production-2 was live when it was"):
         live(life, "production")
-    assert [each.split(":")[0] for each in false(life)] == ["REWRITTEN"]
+    assert {each.split(":")[0] for each in false(life)} == {"REWRITTEN"}
     roll_back(life.bench, "production", "mallory", to="production-2")
     assert live(life, "production") == "production-2"
+
+
+def test_signed_release_that_was_killed_is_not_entered_after_others(signed: Life) -> None:
+    """Where nothing is compared, too: its number is taken at once or never."""
+    killed = dataclasses.replace(signed.bench, archive=Killed(signed.archive.folder, signed.archive.origin, ANA))
+    with pytest.raises(KeyboardInterrupt):
+        signed.release(bench=killed)
+    record = next(r for r in signed.archive.records() if r.stage == "release" and r.id not in numbered(signed))
+    signed.release()
+    enter(signed.archive, record.id, "staging")
+    with pytest.raises(
+        IntegrityError, match=r"staging-4 .* was entered late: entry \d+ had made staging-3 live after its"
+    ):
+        live(signed)
+    assert false(signed, ANA) == ["REWRITTEN: its gate had decided when staging-3 went live"]
+    roll_back(signed.bench, "staging", "mallory", to="staging-3")
+    assert live(signed) == "staging-3"
+
+
+def test_release_that_is_overtaken_before_it_has_its_number_is_refused(life: Life) -> None:
+    class Slow(Archive):
+        def add_release(self, *args: Any, **more: Any) -> Release:
+            life.release()
+            return super().add_release(*args, **more)
+
+    slow = dataclasses.replace(life.bench, archive=Slow(life.archive.folder, life.archive.origin))
+    with pytest.raises(GateRefusedError, match=r"staging-1 went live \(ledger entry \d+\) before .* had its number"):
+        life.release(bench=slow)
+    assert live(life) == "staging-1"
+    assert false(life) == []
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_entry_that_was_made_unreadable_is_found_and_ends_no_verification(life: Life, kind: Kind) -> None:
+    for name in ("staging-1", "staging-2"):
+        life.release()
+        life.promote(name)
+    reproduce(life.bench, life.archive.list_releases("staging")[0].record, probes=GOOD)
+    give_waiver(life.bench, "staging", "metric:auc", "r", UNTIL)
+    roll_back(life.bench, "staging", "slow")
+    life.release()
+    for entry in list(life.archive.tell(kind)):
+        path = life.archive.ledger.path(entry.seq)
+        data = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(b"{}")
+        assert "EDITED: the entry's bytes were changed" in false(life)
+        path.write_bytes(data)
+    assert false(life) == []
 
 
 class Killed(Archive):
@@ -203,6 +267,25 @@ def test_number_that_was_given_stays_the_first_releases(life: Life) -> None:
     assert "REWRITTEN: kit numbers releases without gaps, each once" in false(life)
 
 
+def test_another_end_of_its_record_does_not_hide_that_a_release_is_entered_again(signed: Life) -> None:
+    first = signed.archive.list_releases("staging")[0]
+    end = next(e for e in signed.archive.tell(Kind.END) if e.record == first.record)
+    signed.archive.ledger.append(Kind.END, end.record, end.sha256, end.who, end.time)
+    enter(signed.archive, first.record, "staging")
+    with pytest.raises(IntegrityError, match="is staging-1 entered again"):
+        live(signed)
+
+
+@pytest.mark.parametrize("number", [1, 999_999_999])
+def test_number_out_of_turn_does_not_move_those_that_follow(life: Life, number: int) -> None:
+    """Neither is a number given twice, nor is there none left."""
+    for _ in range(3):
+        release = life.release()
+    sha256 = sha256_bytes((life.archive.record_folder(release.record) / VERDICT).read_bytes())
+    append_as(life.archive, Kind.RELEASE, release.record, sha256, f"staging-{number}")
+    assert life.release().id == "staging-4"
+
+
 def append_as(archive: Archive, kind: Kind, record: str, sha256: str, release: str) -> None:
     """An entry with whatever release id."""
     ledger = archive.ledger
@@ -236,7 +319,8 @@ def test_model_that_was_trained_again_was_not_released_in_staging(life: Life) ->
 
 
 def again_of(report: Any) -> str:
-    return str(report.again if hasattr(report, "again") else report.stages[0].again)
+    """Id of the record that did another again."""
+    return str(report.stages[0].again)
 
 
 def test_unsigned_rollback_brings_nothing_back_that_was_rolled_back_from(signed: Life) -> None:
@@ -257,9 +341,6 @@ def test_unsigned_rollback_brings_nothing_back_that_was_rolled_back_from(signed:
 
 
 def forge_rollback(life: Life, target: str) -> None:
-    from kit.decision import Rollback
-    from kit.statement import describe_rollback
-
     turn = next(life.archive.tell(Kind.RELEASE, Kind.ROLLBACK))
     release = life.archive.find_release(target)
     assert release is not None
@@ -297,8 +378,6 @@ def test_entry_that_nobody_can_read_does_not_close_the_way_to_production(life: L
 
 def test_promotion_of_what_was_never_released_is_found(life: Life) -> None:
     """By somebody who writes the record of a promotion by hand."""
-    from test_release_survives import seal
-
     life.release()
     life.promote("staging-1")
     manifest = life.archive.read_manifest(life.archive.list_releases("production")[0])
@@ -427,7 +506,6 @@ def enter_waiver(life: Life, key: SigningKey | None, **changes: Any) -> None:
     waiver = Waiver(**{**facts, **changes})
     archive = Archive(life.archive.folder, life.archive.origin, key)
     statement = describe_waiver(waiver, life.project.read_environment("staging").sha256, archive.origin)
-    archive.objects.put_bytes(b"")
     archive.enter_decision(Kind.WAIVER, statement, waiver.who, waiver.time)
 
 
@@ -484,8 +562,6 @@ def test_clock_that_was_set_back_before_a_waiver_was_given_does_not_renew_it(low
 def test_last_day_of_a_waiver_is_the_same_in_every_time_zone() -> None:
     waiver = Waiver(environment="e", evidence="metric:auc", reason="r", until=UNTIL, who="w", time=START)
     moments = [datetime(UNTIL.year, UNTIL.month, UNTIL.day, 23, 30, tzinfo=UTC) + timedelta(hours=h) for h in (0, 1)]
-    from datetime import timezone
-
     for hours in (-12, 0, 14):
         there = timezone(timedelta(hours=hours))
         assert [waiver.holds_at(moment.astimezone(there)) for moment in moments] == [True, False]
@@ -558,8 +634,6 @@ def test_verdict_whose_evidence_was_waived_by_nobody_does_not_pass() -> None:
 
 
 def test_release_with_a_waiver_that_nobody_gave_is_found(life: Life) -> None:
-    from test_release_survives import seal
-
     life.release()
     manifest = life.archive.read_manifest(life.archive.list_releases("staging")[0])
     waiver = Waiver(environment="staging", evidence="metric:auc", reason="r", until=UNTIL, who="w", time=START)
@@ -576,8 +650,6 @@ def test_release_with_a_waiver_that_nobody_gave_is_found(life: Life) -> None:
 
 def test_verdict_that_says_something_else_than_its_release_is_found(life: Life) -> None:
     """release.json refuses, and the statement on it says that all holds."""
-    from test_release_survives import seal
-
     life.release()
     manifest = life.archive.read_manifest(life.archive.list_releases("staging")[0])
     evidence = (*manifest.verdict.evidence, Evidence("metric", "auc", Finding.WAIVED, "low"))
@@ -619,10 +691,8 @@ SUITE = '{"expectations": []}'
 
 
 def check_table(context: Context) -> dict[str, Any]:
-    from kit.testing import sha256_bytes as digest
-
     write_outputs(context)
-    leave_check(context, "table.csv", suite_sha256=digest(SUITE.encode()))
+    leave_check(context, "table.csv", suite_sha256=sha256_bytes(SUITE.encode()))
     return {}
 
 
@@ -645,6 +715,84 @@ def test_suite_that_is_gone_refuses_what_was_checked_for_the_live_release(tmp_pa
     assert life.release().id == "staging-3", "what was waived once is not asked for again"
 
 
+@pytest.mark.parametrize("stage", ["build", "prepare", "train"])
+def test_record_that_was_edited_is_no_candidate_nor_behind_one(tmp_path: Path, stage: str) -> None:
+    """Without keys, too: a metric, a status or a check that was put right by hand."""
+    life = Life(tmp_path)
+    life.train(auc=0.5)
+    record = life.archive.newest(lambda each: each.stage == stage)
+    assert record is not None
+    path = life.archive.record_folder(record.id) / "record.json"
+    path.chmod(0o644)
+    path.write_bytes(msgspec.structs.replace(record, metrics={"auc": 0.7}).encode())
+    others = [reason for reason in reasons(life) if reason != LOW]
+    if stage == "build":
+        assert [reason[:40] for reason in others] == ["code bundle.zip: no succeeded build made"]
+    else:
+        assert others == [f"record {record.id}: it was changed after it was sealed"]
+
+
+def test_record_that_no_entry_tells_of_is_no_candidate_although_it_is_named(life: Life) -> None:
+    training = life.archive.newest(lambda each: each.stage == "train")
+    assert training is not None
+    laptop = Life(life.project.root / "laptop")
+    laptop.train(auc=0.9)
+    dropped = laptop.archive.newest(lambda each: each.stage == "train")
+    assert dropped is not None
+    for name in laptop.archive.list_ids():
+        shutil.copytree(laptop.archive.record_folder(name), life.archive.records_folder / name)
+    for path in laptop.archive.objects.folder.rglob("*"):
+        target = life.archive.objects.folder / path.relative_to(laptop.archive.objects.folder)
+        if path.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    plan = plan_release(life.bench, Order("release", "staging", inputs={"--from": dropped.id}), GOOD)
+    assert plan.gate is not None
+    told = f"record {dropped.id}: no entry of the ledger tells of its end, so that it was put there without kit"
+    assert told in plan.gate.verdict.reasons
+
+
+def test_suite_of_bound_data_that_is_gone_refuses_what_was_checked_for_the_live_release(tmp_path: Path) -> None:
+    case = BoundCase(tmp_path)
+    del case.suites["batch"]
+    assert case.judge().evidence == ()
+    environment = Environment(name="staging", data=case.data)
+    bind = bind_now(case.archive, environment, case.root)
+    before = ("batch.parquet", "made.csv", "not read any more.csv")
+    found = judge_bound_data(case.archive, environment, case.training, case.bundle, bind, case.check, before)
+    (evidence,) = found.evidence
+    assert (evidence.kind, evidence.subject, evidence.finding) == ("data", "batch.parquet", Finding.REFUSES)
+    assert "was checked for what is live, and notebooks/expectations/batch.json is not in the bundle" in evidence.detail
+
+
+def test_every_version_of_an_artifact_in_the_lineage_must_be_checked(tmp_path: Path) -> None:
+    """The model was trained on a table that was checked, and on what another stage made of one that was not."""
+    case = EvidenceCase(tmp_path)
+    other = case.put("table.csv", b"x\n-1\n")
+    made = case.put("made.csv", b"y\n")
+    unchecked = case.seal("prepare", outputs=(other,))
+    making = case.seal("make", inputs=(read_from(unchecked, other),), outputs=(made,))
+    case.judge()
+    inputs = (read_from(case.prepared, case.table), read_from(making, made))
+    verdict = case.judge(train={"inputs": inputs})
+    assert verdict.reasons == (f"check table.csv: was checked on other bytes than these ({other.sha256[:12]}…)",)
+
+
+def test_limits_that_were_loosened_in_the_working_tree_are_noted_in_the_verdict(life: Life) -> None:
+    """The gate cannot know whether they may be; who reads the release must not have to look for it."""
+    first = life.archive.read_manifest(life.release()).verdict
+    life.release()
+    change(life.project, "staging", STAGING.replace("min = 0.6", "max = 1") + "[policy]\nallow_drift = true\n")
+    verdict = life.archive.read_manifest(life.release()).verdict
+    noted = [each for each in verdict.evidence if each.kind == "code" and each.finding is Finding.NOTED]
+    detail = (
+        "differs from what staging-2 was held to, in gates.metrics.auc.max: null -> 1.0; gates.metrics.auc.min: 0.6 -> null; "
+        "policy.allow_drift: false -> true"
+    )
+    assert noted == [Evidence("code", "environments/staging.toml", Finding.NOTED, detail)]
+    assert not any(each.finding is Finding.NOTED for each in first.evidence)
+
+
 # Pages
 
 
@@ -659,7 +807,8 @@ def test_hostile_texts_are_text_on_every_page(tmp_path: Path) -> None:
         for _ in range(2):
             life.release(environment)
         roll_back(life.bench, environment, HOSTILE)
-        give_waiver(life.bench, environment, f"slice:{HOSTILE}", HOSTILE, UNTIL)
+        change(life.project, environment, STAGING + "[gates.slices.x]\nmetrics.auc = { min = 0.1 }\n")
+        give_waiver(life.bench, environment, f"slice:x={HOSTILE} auc", HOSTILE, UNTIL)
     make_reports(life.project, life.archive, START)
     pages = [path.read_text(encoding="utf-8") for path in life.project.reports.rglob("*.html")]
     assert len(pages) > 5
@@ -673,7 +822,10 @@ def test_hostile_texts_are_text_on_every_page(tmp_path: Path) -> None:
 def test_environment_of_a_forged_record_names_no_file_outside_of_the_reports(life: Life, name: str) -> None:
     life.release()
     name = name.format(root=life.project.root)
-    seal_record(life.archive, make_record(stage="release", environment=name, status="failed", failure=failure()))
+    seal_record(
+        life.archive,
+        make_record(stage="release", environment=name, status="failed", failure=Failure("GateRefused", "because")),
+    )
     before = set(life.project.root.parent.rglob("*.html"))
     make_reports(life.project, life.archive, START)
     made = set(life.project.root.parent.rglob("*.html")) - before
@@ -681,12 +833,6 @@ def test_environment_of_a_forged_record_names_no_file_outside_of_the_reports(lif
     assert {path.name for path in made if path.parent.name == "environments"} == {
         f"{each}.html" for each in ("dev", "production", "staging")
     }
-
-
-def failure() -> Any:
-    from kit.record import Failure
-
-    return Failure("GateRefused", "because")
 
 
 def test_release_that_nobody_can_read_hides_no_other_on_the_pages(life: Life) -> None:

@@ -154,6 +154,19 @@ def test_double_dash_stands_in_front_of_a_file_like_anywhere(file: Path) -> None
     assert find_release_file(["--limit", "3", "--", str(file)]) == file
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan"])
+def test_time_that_is_none_is_wrong_use_and_not_taken_for_no_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], file: Path, seconds: str
+) -> None:
+    workbench = make_released(tmp_path)
+    monkeypatch.chdir(workbench.project.root)
+    for arguments in (["run", str(file)], ["run", "--env", "staging"], ["train"]):
+        with pytest.raises(SystemExit) as stopped:
+            main([*arguments, "--timeout", seconds])
+        assert stopped.value.code == 2
+        assert "expected seconds above 0" in capsys.readouterr().err
+
+
 def test_what_a_killed_run_left_is_removed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path
 ) -> None:

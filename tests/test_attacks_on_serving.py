@@ -27,6 +27,7 @@ from kit.server import protocol
 from kit.server.batcher import Batcher
 from kit.server.following import free
 from kit.server.main import Server, _configure, bind
+from kit.server.main import _uvicorn_log as uvicorn_log
 from kit.server.tensors import Layout
 
 TEXTS = Signature((Field("text", "string"), Field("x", "float32")), (Field("y", "float32", (None,)),))
@@ -114,11 +115,12 @@ def test_head_without_an_end_is_431_and_is_not_kept(tmp_path):
     async def main() -> None:
         async with listening(tmp_path) as (it, port):
             header = b"a: " + b"b" * 1000 + b"\r\n"
-            answer = await send(port, b"GET /v2 HTTP/1.1\r\n", *[header] * 2000)
-            assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # reset while it still sent
-            assert (await send(port, b"GET /" + b"a" * 1_000_000)).startswith(b"HTTP/1.1 431 ")
+            for parts in ([b"GET /v2 HTTP/1.1\r\n", *[header] * 2000], [b"GET /" + b"a" * 1_000_000]):
+                with uvicorn_log(it.log):
+                    answer = await send(port, *parts)
+                assert answer.startswith(b"HTTP/1.1 431 ") or answer == b""  # reset while the client still sent
             told = [line["detail"] for line in it.lines if line.get("event") == "http"]
-            assert told == [] or set(told) == {"A request's head is larger than 65536 bytes."}
+            assert told == ["A request's head is larger than 65536 bytes."] * 2
             large = b"GET /v2 HTTP/1.1\r\nConnection: close\r\na: " + b"b" * 60_000 + b"\r\n\r\n"
             assert (await send(port, large)).startswith(b"HTTP/1.1 200 ")
 
@@ -167,7 +169,8 @@ def test_request_that_offers_to_go_on_otherwise_is_answered_as_it_is(tmp_path, u
             last = b"GET /v2/health/live HTTP/1.1\r\nConnection: close\r\n\r\n"
             whole = head % (offer, len(body)) + body + last
             parts = [whole[at : at + 7] for at in range(0, len(whole), 7)] if is_split else [whole]
-            answer = await send(port, *parts)
+            with uvicorn_log(it.log):
+                answer = await send(port, *parts)
             assert answer.count(b"HTTP/1.1 200 OK") == 2, answer
             assert b"x-request-id: 1" in answer
             assert b"predictions" in answer

@@ -194,9 +194,9 @@ def test_answer_on_other_bytes_refuses(case: Case, change: dict[str, Any]) -> No
 
 def test_process_that_gives_no_answer_refuses(case: Case) -> None:
     def die(requests: Sequence[CheckRequest]) -> list[CheckResult]:
-        raise UndecidableError("the checks did not end in 900 s")
+        raise UndecidableError("the checking process gave no answer in 900 s")
 
-    assert refusal(case.judge(die)) == "could not be checked: the checks did not end in 900 s"
+    assert refusal(case.judge(die)) == "could not be checked: the checking process gave no answer in 900 s"
     assert refusal(case.judge(lambda requests: [])) == "1 checks were asked for, 0 answered"
 
 

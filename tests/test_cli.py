@@ -80,7 +80,7 @@ def test_every_command_begins_its_help_with_an_example(kit: Kit, command: str) -
         (["prepare", "--input", "raw.csv=gone.csv"], 1, "no such file or folder"),
         (["release"], 1, "takes no releases"),
         (["run"], 1, "nothing is live in environment 'dev'"),
-        (["run", "--release", "dev-7"], 1, "release 'dev-7' does not exist"),
+        (["run", "--release", "dev-7"], 2, "release 'dev-7' does not exist"),
         (["show", "abcdef"], 2, "no record is named 'abcdef'"),
         (["open", "abcdef"], 2, "no record is named 'abcdef'"),
         (["records", "--status", "succeded"], 2, "did you mean 'succeeded'"),

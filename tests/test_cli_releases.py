@@ -133,7 +133,7 @@ def test_waive_gives_and_revokes(kit: Kit) -> None:
             2,
             "`kit promote staging-1 --to production`",
         ),
-        (["promote", "staging-9", "--to", "production"], 1, "'staging-9' does not exist"),
+        (["promote", "staging-9", "--to", "production"], 2, "'staging-9' does not exist"),
         (["promote", "staging-1"], 2, "--to"),
         (
             ["waive", "metric:acu", "--env", "staging", "--reason", "x", "--until", "2026-04-01"],

@@ -271,7 +271,7 @@ def test_candidate_without_rows_or_model_refuses_every_limit(gate: Gate, missing
 @pytest.mark.parametrize(
     "evaluation",
     [
-        Evaluation("the evaluating process ended with -9 and no result: "),
+        Evaluation("the evaluating process ended with -9 and no answer"),
         Evaluation(candidate=Scored("no")),
         Evaluation(),
     ],

@@ -114,3 +114,20 @@ def test_ended_process_is_not_alive_even_before_it_is_collected():
 
 def test_process_of_another_host_counts_as_running():
     assert is_alive(Process(1, "x", "y"), "another host")
+
+
+@pytest.mark.parametrize("line", ["-r more.txt", "-c limits.txt", "-e .", "--requirement=more.txt"])
+def test_line_that_names_packages_elsewhere_is_not_passed_over(line: str) -> None:
+    assert compare_lock(f"{line}\n".encode()) == [LockDifference(line, "unreadable line", None)]
+
+
+@pytest.mark.parametrize(
+    "line", ["--hash=sha256:00", "--only-binary :all:", "--require-hashes", "-i https://example.org"]
+)
+def test_line_for_the_installer_names_no_package(line: str) -> None:
+    assert compare_lock(f"{line}\n".encode()) == []
+
+
+def test_package_locked_to_an_address_must_come_from_there() -> None:
+    (found,) = compare_lock(b"numpy @ https://example.org/numpy.whl\n")
+    assert (found.package, found.locked) == ("numpy", "from https://example.org/numpy.whl")

@@ -21,6 +21,7 @@ print("rfc3987_syntax.syntax_helpers" in sys.modules)
     assert run_python(code) == "False\n"
 
 
+@pytest.mark.kernel  # compiles the grammars of the real module
 def test_first_use_gives_the_answers_of_the_real_module() -> None:
     pytest.importorskip("rfc3987_syntax")
     code = """
@@ -37,6 +38,7 @@ print(rfc3987_syntax.__name__, rfc3987_syntax.is_valid_syntax("iri", "http://a/"
     assert run_python(code) == "[True, False]\nTrue\nrfc3987_syntax True False\n"
 
 
+@pytest.mark.kernel  # compiles the grammars of the real module
 def test_other_names_come_from_the_real_module() -> None:
     pytest.importorskip("rfc3987_syntax")
     code = """
@@ -49,6 +51,7 @@ print(hasattr(standin, "nothing_of_that_name"))
     assert run_python(code).endswith("False\n")
 
 
+@pytest.mark.kernel  # compiles the grammars of the real module
 def test_the_stand_in_is_still_needed() -> None:
     """If this fails, rfc3987_syntax no longer compiles its grammars at import: remove kit/standins.py."""
     pytest.importorskip("rfc3987_syntax")

@@ -20,7 +20,7 @@ from kit.release import roll_back as roll_back_release
 from kit.release.waivers import describe_state, find_decisive, list_standing, waive_evidence
 from kit.signing import Standing, decode_envelope
 from kit.statement import WAIVER, describe_waiver, subjects_of
-from kit.testing import START, make_key
+from kit.testing import START, encode_notebook, make_key, make_notebook
 from kit.verify import Code, Weight, verify_archive, verify_record
 
 ANA, BEN = make_key("ana"), make_key("ben")
@@ -86,7 +86,7 @@ def test_waiver_is_an_entry_and_a_statement_about_the_configuration_of_then(life
     ("check", "sentence"),
     [
         ("chek:table.csv", "kind 'chek' does not exist; did you mean 'check'"),
-        ("model:saved_model", "model are sound cannot be waived"),
+        ("model:saved_model", "cannot be waived: it says that what would be released is sound"),
         ("signature:x", "cannot be waived"),
         ("code:bundle.zip", "cannot be waived"),
         ("table.cvs", "no check of 'table.cvs': 'table.cvs' does not exist; did you mean 'table.csv'"),
@@ -95,6 +95,10 @@ def test_waiver_is_an_entry_and_a_statement_about_the_configuration_of_then(life
         ("drop:auc", "the gate of 'staging' has no drop of 'auc'"),
         ("promotion:saved_model", "there is 'bundle.zip'"),
         ("slice:", "no slice of ''"),
+        ("slice:carrier=AA auc", "no slice of 'carrier'"),
+        ("data:table.csv", "no data of 'table.csv'"),
+        ("litert:x", "no litert of 'x': 'x' does not exist; there is 'model.tflite'"),
+        ("auc", "'auc' may mean more than one thing: write metric:auc"),
         ("", "no check of ''"),
     ],
 )
@@ -108,12 +112,32 @@ def test_what_no_gate_says_cannot_be_waived(tmp_path: Path, check: str, sentence
     assert life.archive.ledger.size() == 0
 
 
-@pytest.mark.parametrize("check", ["table.csv", "check:table.csv", "slice:carrier=AA auc", "data:raw.csv", "litert:x"])
-def test_evidence_is_named_by_kind_and_subject_or_by_an_artifact_with_a_check(tmp_path: Path, check: str) -> None:
-    life = Life(tmp_path, {"staging": STAGING.replace("[gates]\n", '[gates]\nchecks = ["table.csv"]\n')})
+@pytest.mark.parametrize(
+    ("check", "evidence"),
+    [
+        ("table.csv", "check:table.csv"),
+        ("check:table.csv", "check:table.csv"),
+        ("slice:carrier=AA auc", "slice:carrier=AA auc"),
+        ("data:raw.csv", "data:raw.csv"),
+        ("batch.csv", "data:batch.csv"),
+        ("litert:model.tflite", "litert:model.tflite"),
+    ],
+)
+def test_evidence_is_named_by_kind_and_subject_or_by_what_has_a_suite(
+    tmp_path: Path, check: str, evidence: str
+) -> None:
+    gates = '[gates]\nchecks = ["table.csv"]\nslices.carrier.metrics.auc.min = 0.5\n'
+    text = STAGING.replace("[gates]\n", gates).replace("[data]\n", '[data]\n"batch.csv" = "data/raw.csv"\n')
+    life = Life(tmp_path, {"staging": text})
+    for stem in ("raw", "batch"):
+        suite = life.project.root / f"notebooks/expectations/{stem}.json"
+        suite.parent.mkdir(exist_ok=True)
+        suite.write_text("{}")
+    run = make_notebook(title="Run", inputs=["release.json", "raw.csv", "batch.csv"], outputs=["answers.csv"])
+    (life.project.root / "notebooks/run.ipynb").write_bytes(encode_notebook(run))
     given = give_waiver(life.bench, "staging", check, "because", in_days(3))
     assert given.waiver is not None
-    assert given.waiver.evidence == ("check:table.csv" if check == "table.csv" else check)
+    assert given.waiver.evidence == evidence
 
 
 @pytest.mark.parametrize(
@@ -168,7 +192,7 @@ def test_waived_evidence_is_named_and_lets_the_release_pass(life: Life) -> None:
 def test_waiver_is_for_one_environment_and_one_piece_of_evidence(life: Life) -> None:
     change(life.project, "production", PRODUCTION + '[release]\nfrom = "dev"\n')
     give_waiver(life.bench, "production", "metric:auc", "only there", in_days(3))
-    give_waiver(life.bench, "staging", "slice:carrier=AA auc", "another", in_days(3))
+    give_waiver(life.bench, "staging", "promotion:bundle.zip", "another", in_days(3))
     assert verdict_of(life).reasons == (LOW,)
     assert [reason.split(":")[0] for reason in verdict_of(life, "production").reasons] == ["promotion bundle.zip"]
 

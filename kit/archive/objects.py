@@ -10,7 +10,7 @@ import msgspec
 
 from kit.artifact import TREE_MEDIA_TYPE, Artifact, Tree, TreeEntry, media_type_of
 from kit.errors import IntegrityError, NotFoundError, UsageError
-from kit.files import copy_and_hash, create_exclusive, sha256_bytes, sha256_file, sync_file, sync_folder
+from kit.files import copy_and_hash, create_exclusive, read_regular, sha256_bytes, sha256_file, sync_file, sync_folder
 
 _MAX_TREE_BYTES = 256_000_000  # of the list of a folder's files, some two million of them
 
@@ -74,9 +74,11 @@ class Objects:
             IntegrityError: its bytes are not those that its name says.
         """
         try:
-            data = self.path(sha256).read_bytes()
+            data = read_regular(self.path(sha256))
         except FileNotFoundError:
             raise NotFoundError(f"object {sha256[:12]}… is not in the archive") from None
+        except OSError as error:
+            raise IntegrityError(f"object {sha256[:12]}… cannot be read: {error.strerror or error}") from error
         if sha256_bytes(data) != sha256:
             raise IntegrityError(f"object {sha256[:12]}… was changed in the archive: its bytes do not have that digest")
         return data

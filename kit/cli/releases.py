@@ -30,6 +30,8 @@ def releases_command(environment: str | None, as_json: bool) -> None:
     workbench = open_workbench()
     archive = workbench.archive
     releases = archive.list_releases(environment)
+    if environment and not releases:
+        workbench.project.read_environment(environment)  # one that does not exist is wrong use
     turns = [find_turn(archive, name) for name in dict.fromkeys(release.environment for release in releases)]
     live = {turn.release for turn in turns if turn}
     rows = [_describe_release(workbench, release, live=release.id in live) for release in releases]
@@ -74,15 +76,9 @@ def tell_used(used: UsedWaiver) -> str:
 def promote_command(release_id: str, environment: str, timeout_s: float | None, as_json: bool) -> None:
     """Cut a release of the same bundle and model with another environment's configuration, through that one's gate."""
     from kit.cli.stages import show_step
-    from kit.execute import Order
-    from kit.graph import RELEASE
-    from kit.pipeline import Step
-    from kit.release import cut_release, plan_promotion
+    from kit.pipeline import promote
 
-    workbench = open_workbench(appends=True)
-    plan = plan_promotion(workbench, Order(RELEASE, environment, timeout_s=timeout_s), release_id)
-    record, release = cut_release(workbench, plan)
-    show_step(Step(record, release, plan.gate.verdict.reasons if plan.gate else ()), as_json=as_json)
+    show_step(promote(open_workbench(appends=True), environment, release_id, timeout_s), as_json=as_json)
 
 
 @click.command(cls=ExampleCommand, name="rollback", example='kit rollback production --reason "answers are too slow"')

@@ -21,6 +21,7 @@ from kit.cli.console import (
     print_table,
 )
 from kit.cli.release_group import make_release_group
+from kit.cli.terminal import printable
 from kit.errors import KitError, UsageError
 from kit.graph import RELEASE, RUN, Stage
 from kit.parameter import Parameter
@@ -54,7 +55,7 @@ def _command_of(stage: Stage) -> ExampleCommand:
         click.Option(
             ["--input", "inputs"], multiple=True, metavar="NAME=RECORD|PATH", help="Read this instead of the newest."
         ),
-        click.Option(["--timeout", "timeout_s"], type=float, metavar="SECONDS", help="Instead of the environment's."),
+        timeout_option(),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
     if stage.name == RELEASE:
@@ -65,8 +66,13 @@ def _command_of(stage: Stage) -> ExampleCommand:
         options.append(drift_option())
     example = f"kit {stage.name} --env dev{example_of(stage, options)}"
     options += make_parameter_options(stage, options)
-    help_text = f"{stage.title or stage.name}.\n\nReads {', '.join(stage.inputs) or 'nothing'}; "
+    title = stage.title or stage.name
+    help_text = (
+        f"{title}{'' if title.endswith(('.', '?', '!')) else '.'}\n\nReads {', '.join(stage.inputs) or 'nothing'}; "
+    )
     help_text += f"writes {', '.join(stage.outputs) or 'nothing'}."
+    if stage.name == RUN:
+        help_text += "\n\n`kit run FILE.kit` runs a release from a file, also outside of a project."
     return ExampleCommand(
         name=stage.name,
         params=options,
@@ -81,6 +87,20 @@ def drift_option() -> click.Option:
     """`--allow-drift`, of what runs a release."""
     help_text = "Run although packages, Python or the environment's file differ, where the release's policy permits it."
     return click.Option(["--allow-drift", "allow_drift"], is_flag=True, help=help_text)
+
+
+def timeout_option() -> click.Option:
+    """`--timeout`, of what executes a stage; 0 would mean the environment's, and NaN none at all."""
+
+    def require_positive(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+        if value is not None and not value > 0:
+            raise click.BadParameter(f"expected seconds above 0, found {value:g}")
+        return value
+
+    help_text = "Instead of the environment's."
+    return click.Option(
+        ["--timeout", "timeout_s"], type=float, metavar="SECONDS", callback=require_positive, help=help_text
+    )
 
 
 def make_parameter_options(stage: Stage, own: Sequence[click.Parameter]) -> list[click.Parameter]:
@@ -132,7 +152,7 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
 def show_step(step: Step, *, as_json: bool) -> None:
     """Print what one stage left, and end the command with its exit code."""
     if as_json:
-        print_json({"record": step.record, "release": step.release, "reasons": step.reasons})
+        print_json({"record": step.record, "release": step.release, "reasons": step.reasons, "waivers": step.waivers})
     else:
         _print_steps([step], PREFERRED)
     raise click.exceptions.Exit(exit_code_of([step.record]))
@@ -215,6 +235,9 @@ def _print_outcome(step: Step) -> None:
     record = step.record
     if step.release:
         click.echo(f"released {step.release.id}")
+        for waiver in step.waivers:
+            sentence = f"waived: {waiver.evidence} until {waiver.until} by {waiver.who}: {waiver.reason}"
+            click.echo(printable(sentence, None))
     for reason in step.reasons:
         click.echo(f"refused: {reason}", err=True)
     if record.failure and not step.reasons:

@@ -68,7 +68,8 @@ def resolve_inputs(
             resolved.append(archive_source(name, named[name], archive, root, "the command line"))
         elif producer is None:
             where = f"environments/{environment.name}.toml"
-            resolved.append(archive_source(name, environment.data[name], archive, root, where))
+            advice = f"; give it with --input {name}=PATH"
+            resolved.append(archive_source(name, environment.data[name], archive, root, where, advice))
         elif name in named:
             resolved.append(from_record(name, archive.find_record(named[name])))
         else:  # all that one producer wrote comes from one record, whatever ends while we look
@@ -113,7 +114,7 @@ def from_record(name: str, record: Record) -> ResolvedInput:
     return ResolvedInput(artifact, record=record.id)
 
 
-def archive_source(name: str, location: str, archive: Archive, root: Path, who: str) -> ResolvedInput:
+def archive_source(name: str, location: str, archive: Archive, root: Path, who: str, advice: str = "") -> ResolvedInput:
     """Copy a data source into the archive's objects.
 
     Raises:
@@ -121,5 +122,7 @@ def archive_source(name: str, location: str, archive: Archive, root: Path, who: 
     """
     path = root / location
     if not path.exists():
-        raise NotFoundError(f"input {name!r}: {who} binds it to {location!r}, but there is no such file or folder")
+        raise NotFoundError(
+            f"input {name!r}: {who} binds it to {location!r}, but there is no such file or folder{advice}"
+        )
     return ResolvedInput(archive.objects.put_artifact(name, path.resolve()), source=location)

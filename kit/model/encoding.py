@@ -41,7 +41,23 @@ class OneHot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field=
         return (RawField(self.field, "text"),)
 
 
-class Standardised(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="standardised"):
+class _Numbers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part that reads numbers and gives one for each."""
+
+    fields: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """How many numbers it gives."""
+        return len(self.fields)
+
+    @property
+    def takes(self) -> tuple[RawField, ...]:
+        """The fields that it reads."""
+        return tuple(RawField(name, "number") for name in self.fields)
+
+
+class Standardised(_Numbers, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="standardised"):
     """Numbers as (x - mean) / max(sqrt(variance), epsilon) in float32, then 0 where missing, then cut to [-clip, clip].
 
     Source: Keras 3, `Normalization.call`.
@@ -54,37 +70,14 @@ class Standardised(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_
         epsilon: least standard deviation.
     """
 
-    fields: tuple[str, ...]
     mean: tuple[float, ...]
     variance: tuple[float, ...]
     clip: float | None = None
     epsilon: float = KERAS_EPSILON
 
-    @property
-    def width(self) -> int:
-        """How many numbers it gives."""
-        return len(self.fields)
 
-    @property
-    def takes(self) -> tuple[RawField, ...]:
-        """The fields that it reads."""
-        return tuple(RawField(name, "number") for name in self.fields)
-
-
-class Missing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="missing"):
+class Missing(_Numbers, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="missing"):
     """A flag for each number: 1 where it is missing (NaN), else 0."""
-
-    fields: tuple[str, ...]
-
-    @property
-    def width(self) -> int:
-        """How many numbers it gives."""
-        return len(self.fields)
-
-    @property
-    def takes(self) -> tuple[RawField, ...]:
-        """The fields that it reads."""
-        return tuple(RawField(name, "number") for name in self.fields)
 
 
 Part = OneHot | Standardised | Missing

@@ -10,7 +10,7 @@ from kit.errors import GateRefusedError
 from kit.files import Clock
 from kit.gate import Finding, Manifest
 from kit.record import Record
-from kit.release.live import compares_with_live, find_turn
+from kit.release.live import compares_with_live, find_overtaking, find_turn
 from kit.release.promotion import judge_promotion
 from kit.release.waivers import find_expired
 from kit.signing import PublicKey
@@ -23,6 +23,7 @@ def require_still_admitted(
     training: Record,
     keys: Sequence[PublicKey],
     clock: Clock,
+    cut: str = "",
 ) -> None:
     """Refuse a release that was admitted beside what is live no more, or on what was taken back meanwhile.
 
@@ -36,12 +37,16 @@ def require_still_admitted(
         training: that is released.
         keys: whose signatures count where the policy demands signed work.
         clock: tells whether waivers still hold.
+        cut: id of the record that is to be numbered; empty while it is not sealed.
 
     Raises:
         GateRefusedError: with a reason for each thing that changed.
     """
     verdict = manifest.verdict
     reasons = list(_judge_live(archive, manifest))
+    late = find_overtaking(archive.ledger.read_entries(), cut, environment.name) if cut else None
+    if late and not reasons:
+        reasons.append(f"{late.release} went live (ledger entry {late.seq}) before {cut} had its number; release again")
     if not any(waiver.evidence.startswith("promotion:") for waiver in verdict.waivers):
         found = judge_promotion(archive, environment, training, keys, manifest.promoted_from)
         reasons += [each.detail for each in found if each.finding is Finding.REFUSES]

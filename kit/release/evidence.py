@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from kit.archive import Archive
 from kit.bundle import Bundle
@@ -13,7 +14,7 @@ from kit.environment import Environment
 from kit.errors import KitError
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
-from kit.files import sha256_bytes, utc_now
+from kit.files import canonical_json, sha256_bytes, utc_now
 from kit.gate import Evidence, Finding, Manifest, Verdict
 from kit.graph import BUILD, Graph
 from kit.ledger import Kind
@@ -24,10 +25,12 @@ from kit.release.live import find_live, find_turn, list_checked
 from kit.release.measured import Live, judge_measured
 from kit.release.probes import Probes
 from kit.release.promotion import judge_promotion
+from kit.release.sealed import find_change, read_seals
 from kit.release.waivers import GivenWaiver, can_be_waived, read_waivers, waive_evidence
 from kit.signing import PublicKey
 
 LIVE = "live/release.json"  # subject of a verdict: what the candidate was compared with
+MAX_CHANGES = 10  # of limits and policy that are listed
 
 
 def judge_candidate(
@@ -63,7 +66,8 @@ def judge_candidate(
         subjects[LIVE] = live.release.manifest_sha256
     recorded = collect_evidence(archive, environment, training, bundle, keys, promoted_from, stands_for, live.manifest)
     measured = judge_measured(archive, environment, training, bundle, bind, probes, live)
-    found, subjects = (*recorded, *measured.evidence), subjects | measured.subjects
+    found = (*recorded, *_compare_limits(environment, live), *measured.evidence)
+    subjects |= measured.subjects
     refused = any(each.finding is Finding.REFUSES for each in found)
     given = (
         [each for each in read_waivers(archive, environment.name, keys) if _may_count(each, environment)]
@@ -101,14 +105,42 @@ def collect_evidence(
     yield from judge_promotion(archive, environment, training, keys, promoted_from, stands_for)
     try:
         lineage = read_lineage(archive, training)
+        seals = read_seals(archive, {record.id for record in lineage})
     except (KitError, OSError) as error:
         yield Evidence("record", training.id, Finding.REFUSES, f"its lineage cannot be read: {error}")
         return
     yield from _judge_source(training, environment)
-    yield from _judge_lineage(lineage, environment)
+    yield from (_judge_record(each, environment, find_change(archive, each, seals)) for each in lineage)
     if environment.policy.signed:
         yield from (_judge_signature(archive, record, bundle.read_graph(), keys) for record in lineage)
     yield from _judge_checks(environment, lineage, bundle, list_checked(live, "check"))
+
+
+def _compare_limits(environment: Environment, live: Live) -> Iterator[Evidence]:
+    """Limits and policy that are others than those which the live release passed: noted, so that all readers see it."""
+    if live.release is None or live.manifest is None:
+        return
+    before, now = (
+        _list_leaves({name: each.get(name) for name in ("gates", "policy")})
+        for each in (live.manifest.configuration, environment.configuration)
+    )
+    changes = [
+        f"{name}: {before.get(name, 'null')} -> {now.get(name, 'null')}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name, "null") != now.get(name, "null")
+    ]
+    if changes:
+        more = f"; and {len(changes) - MAX_CHANGES} more" if len(changes) > MAX_CHANGES else ""
+        detail = f"differs from what {live.release.id} was held to, in {'; '.join(changes[:MAX_CHANGES])}{more}"
+        yield Evidence("code", f"environments/{environment.name}.toml", Finding.NOTED, detail)
+
+
+def _list_leaves(value: Any, prefix: str = "") -> dict[str, str]:
+    """The values of nested tables as JSON, by dotted name; an empty table has none."""
+    if not isinstance(value, Mapping):
+        return {prefix: canonical_json(value).decode()}
+    leaves = (_list_leaves(item, f"{prefix}.{key}" if prefix else str(key)) for key, item in value.items())
+    return {name: text for each in leaves for name, text in each.items()}
 
 
 def _may_count(given: GivenWaiver, environment: Environment) -> bool:
@@ -131,7 +163,9 @@ def _judge_code(
     def is_its_build(record: Record) -> bool:
         output = record.output(BUNDLE)
         made_it = record.stage == BUILD and record.succeeded and output is not None and output.sha256 == sha256
-        return made_it and not (environment.policy.signed and _find_unsigned(archive, record, keys))
+        if not made_it or (environment.policy.signed and _find_unsigned(archive, record, keys)):
+            return False
+        return not find_change(archive, record, read_seals(archive, {record.id}))
 
     build = archive.newest(is_its_build)
     if build is None:
@@ -147,17 +181,17 @@ def _judge_code(
         yield Evidence("code", "commit", Finding.HOLDS if clean else Finding.REFUSES, detail)
 
 
-def _judge_lineage(lineage: list[Record], environment: Environment) -> Iterator[Evidence]:
-    for record in lineage:
-        problem = "" if record.succeeded else f"is {record.status}"
-        unbuilt = record.code.build is None and record.stage != BUILD  # a build is not made of another build
-        if environment.policy.code == "build" and (record.code.dirty or unbuilt):
-            problem = problem or "was not executed from a clean build's bundle"
-        changed = [each.artifact.name for each in record.inputs if each.sha256_after != each.artifact.sha256]
-        if changed:
-            problem = problem or f"input {', '.join(changed)} changed while it ran"
-        detail = problem or "succeeded, inputs unchanged"
-        yield Evidence("record", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
+def _judge_record(record: Record, environment: Environment, change: str) -> Evidence:
+    """One record of the lineage; `change`: why it is not what was sealed."""
+    problem = change or ("" if record.succeeded else f"is {record.status}")
+    unbuilt = record.code.build is None and record.stage != BUILD  # a build is not made of another build
+    if environment.policy.code == "build" and (record.code.dirty or unbuilt):
+        problem = problem or "was not executed from a clean build's bundle"
+    changed = [each.artifact.name for each in record.inputs if each.sha256_after != each.artifact.sha256]
+    if changed:
+        problem = problem or f"input {', '.join(changed)} changed while it ran"
+    detail = problem or "succeeded, inputs unchanged"
+    return Evidence("record", record.id, Finding.REFUSES if problem else Finding.HOLDS, detail)
 
 
 def _judge_signature(archive: Archive, record: Record, graph: Graph, keys: Sequence[PublicKey]) -> Evidence:

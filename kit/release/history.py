@@ -12,6 +12,7 @@ from kit.errors import KitError
 from kit.gate import Finding
 from kit.ledger import Entry, Kind, environment_of
 from kit.release.live import list_turns, read_rollback, require_next
+from kit.release.soundness import require_cut
 from kit.signing import PublicKey, Standing, judge_envelope
 
 
@@ -134,6 +135,7 @@ def _add_rollback(
 def _add_verdict(archive: Archive, interval: Interval, turn: Entry, keys: Sequence[PublicKey]) -> Interval:
     try:
         release = archive.release_of(turn)
+        require_cut(archive, release)
         manifest = archive.read_manifest(release)
         standing, signer = judge_envelope(archive.read_envelope(release.record, VERDICT), keys)
     except (KitError, OSError) as error:

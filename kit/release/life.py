@@ -12,7 +12,7 @@ from kit.decision import Waiver
 from kit.gate import Manifest, Release
 from kit.release.history import Interval, read_history
 from kit.release.promotion import list_promotions
-from kit.release.waivers import describe_state, read_waivers
+from kit.release.waivers import GivenWaiver, describe_state, read_waivers
 from kit.signing import PublicKey
 
 
@@ -69,8 +69,19 @@ def read_release_life(
     )
 
 
-def list_used(archive: Archive, manifest: Manifest, now: datetime) -> tuple[UsedWaiver, ...]:
-    """The waivers that a release relies on, and how they stand; the ledger is read only if there are any."""
+def list_used(
+    archive: Archive, manifest: Manifest, now: datetime, given: Sequence[GivenWaiver] | None = None
+) -> tuple[UsedWaiver, ...]:
+    """The waivers that a release relies on, and how they stand.
+
+    Args:
+        archive: its ledger is read only if there are any, and `given` is not.
+        manifest: of the release.
+        now: the time.
+        given: the waivers of all environments, see `read_waivers`; who asks for many releases reads them once.
+    """
     used = manifest.verdict.waivers
-    given = read_waivers(archive, manifest.environment) if used else ()
-    return tuple(UsedWaiver(waiver, describe_state(waiver, given, now)) for waiver in used)
+    if used and given is None:
+        given = read_waivers(archive, manifest.environment)
+    own = [each for each in given or () if each.waiver is None or each.waiver.environment == manifest.environment]
+    return tuple(UsedWaiver(waiver, describe_state(waiver, own, now)) for waiver in used)

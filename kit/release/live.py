@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from kit.archive import VERDICT, Archive, decode_rollback
@@ -57,6 +57,7 @@ def _judge_turns(archive: Archive, turns: Sequence[Entry], keys: Sequence[Public
     else:
         _require_cut_once(archive, turn)
         _require_beside(archive, turn, manifest)
+        _require_in_time(archive, turn)
     if signed:
         _require_signed(archive, live, cut, keys)
     return live
@@ -148,12 +149,44 @@ def _require_beside(archive: Archive, turn: Entry, manifest: Manifest) -> None:
     """Refuse a release that was compared with another one than was live when it took its number, such as a late one."""
     if not compares_with_live(manifest):
         return
-    before = next(itertools.islice(list_turns(archive, environment_of(turn)), 1, None), None)
+    before = next((each for each in list_turns(archive, environment_of(turn)) if each.seq < turn.seq), None)
     was = before.release if before else ""
     if manifest.verdict.live != was:
         raise IntegrityError(
             f"{turn.release} (ledger entry {turn.seq}) was compared with {manifest.verdict.live or 'nothing'}, but "
             f"{was or 'nothing'} was live when it was entered; `kit verify` says more"
+        )
+
+
+def find_overtaking(entries: Iterable[Entry], record: str, environment: str) -> Entry | None:
+    """A release into an environment that was begun and numbered after an execution had ended; None if there is none.
+
+    A release takes its number at once. Of two that are cut at the same time each may; one that was killed before it had a
+    number may not be entered when another came after it.
+
+    Args:
+        entries: of the ledger before the release takes its number, oldest first.
+        record: that cut the release.
+        environment: whose release it is.
+    """
+    begun: set[str] = set()
+    has_ended = False
+    for entry in entries:
+        is_release = entry.kind is Kind.RELEASE and environment_of(entry) == environment
+        if is_release and entry.record in begun:
+            return entry
+        has_ended = has_ended or (entry.kind is Kind.END and entry.record == record)
+        if has_ended and entry.kind is Kind.START:
+            begun.add(entry.record)
+    return None
+
+
+def _require_in_time(archive: Archive, turn: Entry) -> None:
+    before = itertools.takewhile(lambda entry: entry.seq < turn.seq, archive.ledger.read_entries())
+    if late := find_overtaking(before, turn.record, environment_of(turn)):
+        raise IntegrityError(
+            f"{turn.release} (ledger entry {turn.seq}) was entered late: entry {late.seq} had made {late.release} live after its "
+            f"gate had decided; `kit verify` says more"
         )
 
 
@@ -180,14 +213,15 @@ def list_checked(manifest: Manifest | None, kind: str) -> tuple[str, ...]:
 
 
 def _require_cut_once(archive: Archive, cut: Entry) -> None:
-    """Refuse an old release that was given a new number: that would make it live again without a rollback."""
-    for entry in archive.tell(Kind.RELEASE, Kind.END):
-        if entry.record == cut.record and entry.seq < cut.seq:
-            if entry.kind is Kind.END:
-                return
+    """Refuse an old release that was given a new number: that would make it live again without a rollback.
+
+    All entries are looked at: whoever enters it again can enter another start or end of its record, too.
+    """
+    for entry in archive.tell(Kind.RELEASE):
+        if entry.seq < cut.seq and (entry.record == cut.record or entry.release == cut.release):
             raise IntegrityError(
-                f"{cut.release} (ledger entry {cut.seq}) is {entry.release} entered again: record {cut.record} cut both. "
-                f"`kit verify` says more"
+                f"{cut.release} (ledger entry {cut.seq}) is {entry.release} entered again: record {cut.record} cut both, or "
+                f"the number was taken by entry {entry.seq}. `kit verify` says more"
             )
 
 

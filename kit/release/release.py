@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 
 from kit.archive import RELEASE_FILE, Archive
 from kit.artifact import Artifact, media_type_of
 from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
-from kit.errors import KitError, NotFoundError, PolicyError, UsageError
+from kit.errors import KitError, NotFoundError, PolicyError, UnknownSubjectError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan, resolve_inputs
 from kit.execute.inputs import from_record, newest_success
 from kit.execute.plan import BUNDLE, bundle_of, choose_parameters
 from kit.execute.signed import require_signed
-from kit.gate import Manifest, Release
+from kit.gate import Finding, Manifest, Release, Verdict
 from kit.graph import RELEASE, RUN, Graph, Stage, require_bound
 from kit.record import Record
 from kit.release.admission import require_still_admitted
@@ -67,7 +69,7 @@ def plan_promotion(workbench: Workbench, order: Order, release_id: str, probes: 
     environment = workbench.project.read_environment(order.environment)
     release = workbench.archive.find_release(release_id)
     if release is None:
-        raise NotFoundError(f"release {release_id!r} does not exist; `kit releases` lists them")
+        raise UnknownSubjectError(f"release {release_id!r} does not exist; `kit releases` lists them")
     if release.environment == environment.name:
         raise UsageError(
             f"{release.id} is a release of {environment.name!r} already; `kit rollback {environment.name} --to {release.id} "
@@ -93,6 +95,13 @@ def _tell_closed(environment: Environment) -> str:
         f"environment {name!r} takes no releases: give environments/{name}.toml a table [release] with from = "
         f'"<the environment that trains>", or [policy] promoted_from = ["<environment>"]'
     )
+
+
+def _count_findings(verdict: Verdict) -> str:
+    """`30 hold, 1 waived, 5 noted`."""
+    found = Counter(each.finding for each in verdict.evidence)
+    words = ((Finding.HOLDS, "hold"), (Finding.REFUSES, "refuse"), (Finding.WAIVED, "waived"), (Finding.NOTED, "noted"))
+    return ", ".join(f"{found[finding]} {word}" for finding, word in words if found[finding])
 
 
 def _plan_candidate(
@@ -121,6 +130,7 @@ def _plan_candidate(
         promoted_from=promoted_from,
         moment=workbench.clock(),
     )
+    workbench.notify(f"gate of {environment.name}: {_count_findings(verdict)}")
     manifest = Manifest(
         environment=environment.name,
         bundle_sha256=training.code.bundle_sha256,
@@ -156,7 +166,9 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
     training = archive.read_record(manifest.training_record)
 
     def admit() -> None:
-        require_still_admitted(archive, environment, manifest, training, workbench.trusted_keys, workbench.clock)
+        require_still_admitted(
+            archive, environment, manifest, training, workbench.trusted_keys, workbench.clock, record.id
+        )
 
     return record, archive.add_release(environment.name, record, workbench.clock(), admit)
 
@@ -232,13 +244,13 @@ def _choose_release(workbench: Workbench, environment: str, release_id: str) -> 
         else:
             signed = _demands_signatures(workbench, environment)
             release = find_live(archive, environment, workbench.trusted_keys, signed=signed)
-    if release is None:
-        what = (
-            f"release {release_id!r} does not exist"
-            if release_id
-            else f"nothing is live in environment {environment!r}"
+    if release is None and release_id:
+        raise UnknownSubjectError(
+            f"release {release_id!r} does not exist; `kit releases --env {environment}` lists them"
         )
-        raise NotFoundError(f"{what}; {_advise_to_release(workbench, environment)}")
+    if release is None:
+        advice = _advise_to_release(workbench, environment)
+        raise NotFoundError(f"nothing is live in environment {environment!r}; {advice}")
     if release.environment != environment:
         raise UsageError(f"release {release.id} belongs to {release.environment!r}; use --env {release.environment}")
     require_cut(archive, release)

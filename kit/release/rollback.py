@@ -9,7 +9,7 @@ import msgspec
 from kit.archive import Archive
 from kit.decision import Rollback
 from kit.environment import Environment
-from kit.errors import IntegrityError, NotFoundError, PolicyError, UsageError
+from kit.errors import IntegrityError, NotFoundError, PolicyError, UnknownSubjectError, UsageError
 from kit.execute import Workbench
 from kit.execute.signed import require_signed
 from kit.gate import Manifest, Release
@@ -86,7 +86,9 @@ def _choose_target(
     target = to or _find_earlier(read_history(archive, environment.name, keys), signed=signed)
     release = archive.find_release(target)
     if release is None:
-        raise NotFoundError(f"release {target!r} does not exist; `kit releases --env {environment.name}` lists them")
+        raise UnknownSubjectError(
+            f"release {target!r} does not exist; `kit releases --env {environment.name}` lists them"
+        )
     if release.environment != environment.name:
         raise UsageError(
             f"release {target} belongs to {release.environment!r}, and only a release of {environment.name!r} passed its gate; "

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, timedelta
 from pathlib import Path
 
 from kit.archive import Archive
-from kit.decision import MAX_DAYS, WAIVABLE, Waiver
-from kit.environment import Environment
+from kit.decision import MAX_DAYS, UNWAIVABLE, WAIVABLE, Waiver
+from kit.environment import Environment, LiteRTLimits
 from kit.errors import KitError, PolicyError, UsageError, suggest
 from kit.execute import Workbench
 from kit.execute.plan import BUNDLE
 from kit.execute.signed import require_signed
 from kit.files import canonical_json
+from kit.graph import BUILD, RELEASE, RUN
 from kit.ledger import Kind
 from kit.project import NOTEBOOKS
 from kit.provenance import describe_machine
@@ -72,29 +73,48 @@ def name_evidence(workbench: Workbench, environment: Environment, check: str) ->
     """
     kind, colon, subject = check.partition(":")
     if not colon:
-        kind, subject = "check", check
+        kind, subject = _find_kind(workbench, environment, check), check
+    if kind in UNWAIVABLE:
+        raise UsageError(f"evidence {check!r} cannot be waived: it says that what would be released is sound")
     if kind not in WAIVABLE:
-        raise UsageError(
-            f"evidence {check!r}: kind {kind!r}{suggest(kind, WAIVABLE)}. What says that code, records, signatures and "
-            f"model are sound cannot be waived"
-        )
+        raise UsageError(f"evidence {check!r}: kind {kind!r}{suggest(kind, WAIVABLE)}")
     known = _list_subjects(workbench, environment, kind)
-    if not subject or (known is not None and subject not in known):
+    named = subject.partition("=")[0].partition(" ")[0] if kind == "slice" else subject
+    if not named or named not in known:
         where = f"the gate of {environment.name!r} has no {kind} of"
-        raise UsageError(f"{where} {subject!r}: {subject!r}{suggest(subject, known or ())}")
+        raise UsageError(f"{where} {named!r}: {named!r}{suggest(named, known)}")
     return f"{kind}:{subject}"
 
 
-def _list_subjects(workbench: Workbench, environment: Environment, kind: str) -> Iterable[str] | None:
-    """What a gate of the environment can say of a kind; None where only the data tell, as for the values of a slice."""
+def _find_kind(workbench: Workbench, environment: Environment, name: str) -> str:
+    """The kind of evidence that a bare name can only mean: a check, or bound data that nothing else checks.
+
+    Raises:
+        UsageError: a metric's name, of which a gate has several kinds.
+    """
+    kinds = [kind for kind in ("metric", "drop") if name in _list_subjects(workbench, environment, kind)]
+    if kinds:
+        raise UsageError(
+            f"{name!r} may mean more than one thing: write {' or '.join(f'{kind}:{name}' for kind in kinds)}"
+        )
+    is_check = name in _list_subjects(workbench, environment, "check")
+    return "data" if not is_check and name in _list_subjects(workbench, environment, "data") else "check"
+
+
+def _list_subjects(workbench: Workbench, environment: Environment, kind: str) -> Sequence[str]:
+    """What a gate of the environment can say of a kind; of slices the columns, because only the data tell their values."""
     gates = environment.gates
     match kind:
         case "check":
-            suites = {path.stem for path in (workbench.project.root / NOTEBOOKS / "expectations").glob("*.json")}
-            graph = workbench.project.read_graph()
-            names = {name for stage in graph.stages for name in (*stage.inputs, *stage.outputs)}
-            with_suite = (name for name in names if Path(name).stem in suites)
-            return sorted({*gates.checks, *with_suite, *_list_checked(workbench.archive, environment)})
+            with_suite = _list_with_suite(workbench, [BUILD, RELEASE, RUN])
+            return sorted({*gates.checks, *with_suite, *_list_checked(workbench.archive, environment, kind)})
+        case "data":
+            bound = (name for name in _list_with_suite(workbench, []) if name in environment.data)
+            return sorted({*bound, *_list_checked(workbench.archive, environment, kind)})
+        case "slice":
+            return sorted(gates.slices)
+        case "litert":
+            return [gates.litert.model] if gates.litert else [LiteRTLimits().model]
         case "metric":
             return sorted(gates.metrics)
         case "drop":
@@ -102,17 +122,25 @@ def _list_subjects(workbench: Workbench, environment: Environment, kind: str) ->
         case "promotion":
             return [BUNDLE]
         case _:
-            return None
+            return []
 
 
-def _list_checked(archive: Archive, environment: Environment) -> tuple[str, ...]:
+def _list_with_suite(workbench: Workbench, without: Sequence[str]) -> Iterator[str]:
+    """What stages other than some read and write, and that has a suite in the working tree."""
+    suites = {path.stem for path in (workbench.project.root / NOTEBOOKS / "expectations").glob("*.json")}
+    for stage in workbench.project.read_graph().stages:
+        if stage.name not in without:
+            yield from (name for name in (*stage.inputs, *stage.outputs) if Path(name).stem in suites)
+
+
+def _list_checked(archive: Archive, environment: Environment, kind: str) -> tuple[str, ...]:
     """What was checked for the live release, so that a gate asks for it also where the suite is gone."""
     try:
         turn = find_turn(archive, environment.name)
         manifest = archive.read_manifest(archive.release_of(turn)) if turn else None
     except (KitError, OSError):
         return ()
-    return list_checked(manifest, "check")
+    return list_checked(manifest, kind)
 
 
 def _enter(

@@ -23,6 +23,7 @@ from kit.project import Project
 from kit.record import Record
 from kit.release import GivenWaiver, read_waivers
 from kit.release.live import find_turn
+from kit.release.soundness import require_cut
 from kit.release.waivers import describe_state, find_decisive
 from kit.report.life import read_life
 from kit.report.page import render_record_page
@@ -107,6 +108,7 @@ def _row_of(archive: Archive, entry: Entry, given: Sequence[GivenWaiver], now: d
     """A release as its page shows it; one that cannot be read is refused, with the reason, and hides no other."""
     try:
         release = archive.release_of(entry)
+        require_cut(archive, release)
     except (NotFoundError, IntegrityError) as error:
         return ReleaseRow(
             id=entry.release,

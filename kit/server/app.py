@@ -28,6 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 CLOSE = ((b"connection", b"close"),)
 DISCARDED_PARTS = 4  # a body that is too large is read on, and thrown away, up to so many times the limit
+BAD_REQUEST = 400
 CLIENT_GONE = 499  # in log and metrics, after nginx: there was no one to answer
 
 
@@ -79,7 +80,8 @@ class App:
             head = read_head(scope["headers"])
             answer = await self._answer(scope, head, receive, exchange)
         except RequestError as error:
-            exchange.error = error.sentence
+            # what is wrong with a body may quote it, so only the client is told
+            exchange.error = error.sentence if error.status != BAD_REQUEST else "bad request"
             answer = refuse(error.status, error.sentence, error.headers)
         except _DisconnectedError:
             answer = Answer(b"", CLIENT_GONE)

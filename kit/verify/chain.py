@@ -38,6 +38,12 @@ class Chain(msgspec.Struct):
         """True if an entry before the last one is missing or cannot be read."""
         return len(self.leaves) < self.last
 
+    def end_of(self, record: str) -> int:
+        """Number of the oldest entry that tells of a record's end; that of the last entry if none does."""
+        return next(
+            (seq for seq, entry in self.entries.items() if entry.kind is Kind.END and entry.record == record), self.last
+        )
+
     def of_kind(self, *kinds: Kind) -> Iterator[Entry]:
         """The entries of some kinds, oldest first."""
         return (entry for entry in self.entries.values() if entry.kind in kinds)

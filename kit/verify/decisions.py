@@ -13,7 +13,7 @@ from kit.files import read_regular
 from kit.gate import Manifest, decode_manifest
 from kit.ledger import Entry, Kind, environment_of
 from kit.release.evidence import LIVE
-from kit.release.live import compares_with_live, demands_signatures
+from kit.release.live import compares_with_live, demands_signatures, find_overtaking
 from kit.signing import Envelope, PublicKey, Standing, decode_envelope, judge_envelope
 from kit.statement import subjects_of
 from kit.verify.chain import Chain
@@ -58,14 +58,18 @@ class _Judge:
         self._decided: dict[str, int] = {}
         self._waiver, self._waivers = 0, list[Waiver]()
         self._withdrawn: set[str] = set()
+        self._pinned: dict[str, tuple[str, str] | None] = {}
         self._n_unsigned = 0
 
     def judge(self) -> Iterator[Finding]:
         """All of it."""
         for entry in self._chain.of_kind(Kind.RELEASE, Kind.ROLLBACK, Kind.WAIVER):
             if entry.kind is Kind.RELEASE:
-                yield from self._judge_verdict(entry)
+                manifest = self._read_manifest(entry)
+                if manifest is not None and not self._chain.has_gap:
+                    yield from self._judge_verdict(entry, manifest)
                 self._cut.setdefault(entry.release, entry)
+                self._pinned.setdefault(entry.release, _pin(manifest) if manifest else None)
             else:
                 yield from self._judge_decision(entry)
                 self._decided.setdefault(entry.sha256, entry.seq)
@@ -85,40 +89,37 @@ class _Judge:
             self._withdrawn.discard(turn.release)
         self._live[environment_of(turn)] = turn
 
-    def _judge_verdict(self, entry: Entry) -> Iterator[Finding]:
+    def _judge_verdict(self, entry: Entry, manifest: Manifest) -> Iterator[Finding]:
         """What a verdict says of other releases and of waivers, against what the ledger told of them before."""
-        manifest = self._read_manifest(entry)
-        if manifest is not None and not self._chain.has_gap:
-            yield from self._judge_compared(entry, manifest)
-            yield from self._judge_promoted(entry, manifest)
-            for waiver in manifest.verdict.waivers:
-                if waiver not in self._waivers:
-                    what, found = f"the waiver of {waiver.evidence} by {waiver.who} before", "none"
-                    meaning = f"nobody let pass what {entry.release} was admitted with"
-                    yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", what, found, meaning)
+        yield from self._judge_compared(entry, manifest)
+        yield from self._judge_promoted(entry, manifest)
+        numbers = range(self._chain.end_of(entry.record), entry.seq)
+        since = (self._chain.entries[seq] for seq in numbers if seq in self._chain.entries)
+        if late := find_overtaking(since, entry.record, environment_of(entry)):
+            what, meaning = (
+                f"{entry.release} before entry {late.seq}",
+                f"its gate had decided when {late.release} went live",
+            )
+            yield false(Code.REWRITTEN, f"ledger/{entry.seq:09d}.json", what, "an entry that came late", meaning)
+        for waiver in manifest.verdict.waivers:
+            if waiver not in self._waivers:
+                what = f"the waiver of {waiver.evidence} by {waiver.who} before"
+                meaning = f"nobody let pass what {entry.release} was admitted with"
+                yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", what, "none", meaning)
 
     def _judge_promoted(self, entry: Entry, manifest: Manifest) -> Iterator[Finding]:
         """A release that was promoted, or may only be, repeats one that was released before and not rolled back from."""
-        policy = manifest.configuration.get("policy")
+        policy, source = manifest.configuration.get("policy"), manifest.promoted_from.rpartition("-")[0]
         demanded = policy.get("promoted_from") if isinstance(policy, Mapping) else None
-        if any(each.evidence.startswith("promotion:") for each in manifest.verdict.waivers):
-            return
-        source = manifest.promoted_from.rpartition("-")[0]
         sources = demanded if isinstance(demanded, list) and demanded else [source] if source else []
-        if sources and not any(
-            self._is_repeated(cut, manifest) for cut in self._cut.values() if environment_of(cut) in sources
-        ):
-            what = f"a release of {manifest.training_record} in {' or '.join(sources)} before"
+        if not sources or any(each.evidence.startswith("promotion:") for each in manifest.verdict.waivers):
+            return
+        # One that cannot be read may be it; that it cannot is said where it is looked at.
+        good = (name for name in self._pinned.keys() - self._withdrawn if name.rpartition("-")[0] in sources)
+        if not any(self._pinned[name] in (None, _pin(manifest)) for name in good):
+            what = f"a release of {manifest.training_record} in {' or '.join(map(str, sources))} before"
             meaning = f"{entry.release} had not passed where it must come from, or was rolled back from there"
             yield false(Code.UNLOGGED, f"ledger/{entry.seq:09d}.json", what, "none", meaning)
-
-    def _is_repeated(self, cut: Entry, manifest: Manifest) -> bool:
-        """Whether a release is one of the same training and bundle; one that cannot be read may be, which is said there."""
-        if cut.release in self._withdrawn:
-            return False
-        found = self._read_manifest(cut)
-        wanted = (manifest.training_record, manifest.bundle_sha256)
-        return found is None or (found.training_record, found.bundle_sha256) == wanted
 
     def _judge_compared(self, entry: Entry, manifest: Manifest) -> Iterator[Finding]:
         """A verdict that compared with what was live holds only beside that."""
@@ -211,3 +212,8 @@ class _Judge:
             return decode_manifest(read_regular(self._objects.path(sha256)), cut.release)
         except (IntegrityError, OSError):
             return None
+
+
+def _pin(manifest: Manifest) -> tuple[str, str]:
+    """What makes two releases repeat each other: training and bundle."""
+    return manifest.training_record, manifest.bundle_sha256
