@@ -315,6 +315,25 @@ def test_scratch_survives_a_failure_and_is_removed_on_success(tmp_path: Path) ->
     assert found == [False, True, False]
 
 
+def test_same_work_at_the_same_time_has_a_scratch_of_its_own(tmp_path: Path) -> None:
+    project, found = make_project(tmp_path), list[Path]()
+
+    def train(context: Context) -> None:
+        found.append(Path(context.scratch))
+        if len(found) == 1:
+            (found[0] / "mine").write_text("first")
+            other = make_workbench(project, FakeEngine(train=train))
+            assert execute_plan(other, plan_stage(other, Order("train", "dev"))).succeeded
+            assert (found[0] / "mine").read_text() == "first"
+        write_outputs(context)
+
+    workbench = make_workbench(project, FakeEngine(train=train))
+    execute(workbench, "prepare")
+    assert execute(workbench, "train").succeeded
+    assert found[0] != found[1]
+    assert not any(folder.exists() for folder in found)
+
+
 def test_other_parameters_get_another_scratch(tmp_path: Path) -> None:
     found: list[str] = []
     workbench = make_workbench(make_project(tmp_path), FakeEngine(train=lambda context: found.append(context.scratch)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def releases_command(environment: str | None, as_json: bool) -> None:
     """List releases, newest last, with what is live, what they were promoted from, and the waivers that they rely on."""
     from kit.archive import describe_coverage
+    from kit.release import read_waivers
     from kit.release.live import find_turn
 
     workbench = open_workbench()
@@ -34,7 +36,8 @@ def releases_command(environment: str | None, as_json: bool) -> None:
         workbench.project.read_environment(environment)  # one that does not exist is wrong use
     turns = [find_turn(archive, name) for name in dict.fromkeys(release.environment for release in releases)]
     live = {turn.release for turn in turns if turn}
-    rows = [_describe_release(workbench, release, live=release.id in live) for release in releases]
+    given = read_waivers(archive)
+    rows = [_describe_release(workbench, release, given, live=release.id in live) for release in releases]
     if as_json:
         print_json(rows)
         return
@@ -43,13 +46,15 @@ def releases_command(environment: str | None, as_json: bool) -> None:
     click.echo(describe_coverage(archive), err=True)
 
 
-def _describe_release(workbench: Workbench, release: Release, *, live: bool) -> dict[str, Any]:
+def _describe_release(
+    workbench: Workbench, release: Release, given: Sequence[GivenWaiver], *, live: bool
+) -> dict[str, Any]:
     from kit.release.life import list_used
 
     facts: dict[str, Any] = {"live": live, "promoted_from": "", "waivers": (), "problem": ""}
     try:
         manifest = workbench.archive.read_manifest(release)
-        used = list_used(workbench.archive, manifest, workbench.clock())
+        used = list_used(workbench.archive, manifest, workbench.clock(), given)
         facts |= {"promoted_from": manifest.promoted_from, "waivers": used}
     except (KitError, OSError) as error:
         facts["problem"] = str(error)

@@ -20,7 +20,8 @@ from kit.environment import SecretReference
 from kit.errors import KitError, UsageError
 from kit.execute.judge import first_failure
 from kit.execute.plan import Plan, Workbench
-from kit.files import canonical_json, format_time, remove_tree, sha256_bytes
+from kit.execute.scratch import hold_scratch
+from kit.files import canonical_json, format_time, remove_tree
 from kit.notebook import read_notebook
 from kit.provenance import current_process, describe_machine, describe_software, requirements_text
 from kit.record import Failure, Record, Status, Usage, new_record_id
@@ -54,10 +55,13 @@ def execute_plan(workbench: Workbench, plan: Plan) -> Record:
     outcome: Outcome | None = None
     try:
         create_workspace(workspace.folder)
-        _fill(workbench, plan, workspace, started.id)
-        job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
-        outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
-        closed = _collect(workbench, plan, workspace, started, outcome)
+        with hold_scratch(workbench.project.scratch / "scratch", plan, workspace.folder / "scratch") as scratch:
+            _fill(workbench, plan, workspace, started.id, scratch.folder)
+            job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
+            outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
+            closed = _collect(workbench, plan, workspace, started, outcome)
+            if closed.succeeded:
+                scratch.clear()
     except KeyboardInterrupt:
         failure = Failure("KeyboardInterrupt", "interrupted while kit prepared or collected the execution")
         closed = _close(workbench, started, outcome, Status.INTERRUPTED, failure)
@@ -130,7 +134,7 @@ def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Rec
     return _redact(record, redactor)
 
 
-def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str) -> None:
+def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str, scratch: Path) -> None:
     objects = workbench.archive.objects
     unpack_bundle(plan.bundle.data, workspace.source)
     workspace.bundle.write_bytes(plan.bundle.data)
@@ -140,8 +144,6 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
         for artifact in plan.release.manifest.artifacts:
             workspace.release.mkdir(exist_ok=True)
             objects.copy_artifact(artifact, workspace.release / artifact.name)
-    scratch = _choose_scratch(workbench, plan, workspace)
-    scratch.mkdir(parents=True, exist_ok=True)
     release = plan.release and msgspec.structs.replace(plan.release, folder=str(workspace.release))
     workspace.write_context(
         Context(
@@ -160,19 +162,6 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
             gate=plan.gate,
         )
     )
-
-
-def _choose_scratch(workbench: Workbench, plan: Plan, workspace: Workspace) -> Path:
-    """A folder that survives failed attempts of the same work; what is done again starts from nothing."""
-    if plan.reproduces:
-        return workspace.folder / "scratch"
-    return workbench.project.scratch / "scratch" / _work_key(plan)
-
-
-def _work_key(plan: Plan) -> str:
-    """Same code, parameters and inputs give the same scratch folder."""
-    work = [plan.code.bundle_sha256, plan.stage.name, plan.values, [each.artifact.sha256 for each in plan.inputs]]
-    return sha256_bytes(canonical_json(work))[:24]
 
 
 def _make_job(
@@ -210,10 +199,7 @@ def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Re
     )
     failure = first_failure(plan, inputs, outputs, checks, facts["metrics"], workspace.outputs)
     status = Status.FAILED if failure else Status.SUCCEEDED
-    closed = _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
-    if closed.succeeded:
-        remove_tree(_choose_scratch(workbench, plan, workspace))
-    return closed
+    return _close(workbench, started, outcome, status, failure, outputs=() if failure else outputs, **facts)
 
 
 def _rehash(each: InputArtifact, workspace: Workspace) -> InputArtifact:
