@@ -18,6 +18,7 @@ from kit.files import canonical_json, leave_out_empty, sha256_bytes
 from kit.measures import is_larger_better
 
 FORMAT = 1
+BOUND = "data/"  # before the names of bound data among the subjects of a verdict
 
 
 class Finding(enum.StrEnum):

@@ -177,6 +177,8 @@ def test_difference_of_two_releases_tells_promotion_and_waivers(life: Life, kit:
 def test_origin_of_a_promoted_release_names_what_it_repeats(life: Life, kit: Kit) -> None:
     tree = kit("why", "production-1", "--json").json
     assert (tree["facts"]["promoted_from"], tree["facts"]["waivers"]) == ("staging-1", [])
+    assert (tree["facts"]["live"], tree["facts"]["data"]) == (None, {})
+    assert "promoted from staging-1\n" in kit("why", "production-1").out
 
 
 def test_reading_commands_write_nothing(life: Life, kit: Kit) -> None:

@@ -92,6 +92,16 @@ def _environment(facts: dict[str, Any]) -> str:
     )
 
 
+def _judged(facts: dict[str, Any]) -> list[str]:
+    """Beside what the gate judged, and what a person let pass."""
+    lines = [f"promoted from {facts['promoted_from']}"] if facts["promoted_from"] else []
+    if facts["live"]:
+        lines.append(f"compared with {facts['live']}, which was live")
+    if facts["data"]:
+        lines.append(f"judged on {', '.join(f'{name} {sha256[:12]}' for name, sha256 in facts['data'].items())}")
+    return lines + ([f"waived: {', '.join(facts['waivers'])}"] if facts["waivers"] else [])
+
+
 def _release(facts: dict[str, Any]) -> list[str]:
     if not facts:
         return []
@@ -104,4 +114,5 @@ def _release(facts: dict[str, Any]) -> list[str]:
         )
         told = ", ".join(f"{name} {facts[key][:12]}" for name, key in digests)
         lines.append(f"{told}, gate {facts['verdict']}, {count(len(facts['artifacts']), 'artifact')}")
+        lines += _judged(facts)
     return [printable(line) for line in lines]

@@ -11,7 +11,7 @@ import msgspec
 from kit.archive import Archive
 from kit.artifact import Artifact
 from kit.files import format_time
-from kit.gate import Manifest
+from kit.gate import BOUND, Manifest
 from kit.parameter import ResolvedParameter, Source
 from kit.record import Record
 
@@ -132,5 +132,11 @@ def manifest_facts(manifest: Manifest) -> dict[str, Any]:
         "artifacts": {each.name: each.sha256 for each in manifest.artifacts},
         "metrics": manifest.metrics,
         "verdict": "passed" if manifest.verdict.passed else "refused",
+        "live": manifest.verdict.live or None,
+        "data": {
+            name.removeprefix(BOUND): sha256
+            for name, sha256 in sorted(manifest.verdict.subjects.items())
+            if name.startswith(BOUND)
+        },
         "waivers": [each.evidence for each in manifest.verdict.waivers],
     }

@@ -16,7 +16,7 @@ from kit.environment import Environment
 from kit.errors import KitError, NotFoundError, UnknownNameError
 from kit.execute.inputs import archive_source
 from kit.expectations import CheckRequest, check_in_process
-from kit.gate import Evidence, Finding, Verdict
+from kit.gate import BOUND, Evidence, Finding, Verdict
 from kit.graph import RUN
 from kit.record import Record
 from kit.suite import Suite, parse_suite, suite_path_of
@@ -25,9 +25,6 @@ from kit.suite import Suite, parse_suite, suite_path_of
 Bind = Callable[[str], Artifact]
 # requests -> one result for each, in order; a fake in tests, `kit.expectations.check_in_process` otherwise
 Check = Callable[[Sequence[CheckRequest]], Sequence[CheckResult]]
-
-
-DATA = "data/"  # before the names of such sources among the subjects of a verdict
 
 
 class BoundData(msgspec.Struct, frozen=True):
@@ -66,7 +63,7 @@ def bind_as_judged(archive: Archive, verdict: Verdict) -> Bind:
     """The data that a verdict was reached on, from the archive's objects, whatever lies in its place now."""
 
     def bind(name: str) -> Artifact:
-        sha256 = verdict.subjects.get(f"{DATA}{name}")
+        sha256 = verdict.subjects.get(f"{BOUND}{name}")
         if sha256 is None:
             raise NotFoundError(f"the verdict names no digest of {name!r}")
         return archive.objects.describe(name, sha256)
@@ -110,7 +107,7 @@ def judge_bound_data(
         else:
             checkable.append(source)
     evidence |= {each.subject: each for each in _check_all(archive, checkable, profile, check)}
-    subjects = {f"{DATA}{each.artifact.name}": each.artifact.sha256 for each in sources}
+    subjects = {f"{BOUND}{each.artifact.name}": each.artifact.sha256 for each in sources}
     return BoundData(tuple(evidence[name] for name in sorted(evidence)), subjects)
 
 

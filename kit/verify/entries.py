@@ -9,7 +9,7 @@ from typing import Any
 from kit.archive import RELEASE_FILE, VERDICT, Objects
 from kit.errors import IntegrityError
 from kit.files import read_regular, sha256_bytes
-from kit.gate import Manifest, decode_manifest
+from kit.gate import BOUND, Manifest, decode_manifest
 from kit.graph import RELEASE
 from kit.ledger import Entry, Kind
 from kit.record import Record
@@ -23,7 +23,7 @@ from kit.verify.objects import Hashed
 from kit.verify.records import Examined, judge_signature
 
 _VOID = "the gate has not admitted these bytes"
-_BESIDE = ("data/", "live/")
+_BESIDE = (BOUND, "live/")
 
 
 def judge_entries(
