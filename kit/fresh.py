@@ -67,7 +67,7 @@ def ask(
             return NoAnswer(f"did not start: {error.strerror or type(error).__name__}")
         try:
             result = msgspec.json.decode((folder / "answer.json").read_bytes(), type=kind)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return NoAnswer(f"ended with {code} and no answer", _read_last_line(folder / "log.txt"))
         # a process that fails after its answer, as at TensorFlow's own end, was not well when it gave it
         return result if code == 0 else NoAnswer(f"ended with {code}", _read_last_line(folder / "log.txt"))

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from kit.archive import OPEN, STARTED, STATEMENT, VERDICT, Archive, Objects, open_archive
-from kit.artifact import Artifact
+from kit.artifact import TREE_MEDIA_TYPE, Artifact, Tree, TreeEntry
 from kit.environment import Environment
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.files import sha256_bytes
@@ -366,3 +366,19 @@ def test_object_is_kept_once(archive: Archive, tmp_path: Path) -> None:
     before = archive.objects.path(sha256_bytes(b"a")).stat()
     archive.objects.put_bytes(b"a")
     assert archive.objects.path(sha256_bytes(b"a")).stat() == before
+
+
+@pytest.mark.parametrize("path", ["../../escaped.txt", "/escaped.txt", "a/./b", "a//b", "", "a\0b"])
+def test_folder_whose_list_leads_elsewhere_is_never_written(archive: Archive, tmp_path: Path, path: str) -> None:
+    sha256 = archive.objects.put_bytes(b"text")
+    tree = Tree((TreeEntry(path, sha256, 4),))
+    artifact = Artifact("saved_model", archive.objects.put_bytes(tree.encode()), 4, TREE_MEDIA_TYPE)
+    with pytest.raises(IntegrityError, match="does not lie inside of the folder"):
+        archive.objects.copy_artifact(artifact, tmp_path / "deep" / "saved_model")
+    assert not list(tmp_path.rglob("escaped.txt"))
+
+
+def test_list_of_a_folder_that_is_none_is_an_integrity_error(archive: Archive, tmp_path: Path) -> None:
+    artifact = Artifact("saved_model", archive.objects.put_bytes(b"[1]"), 4, TREE_MEDIA_TYPE)
+    with pytest.raises(IntegrityError, match="not a list of files"):
+        archive.objects.copy_artifact(artifact, tmp_path / "saved_model")

@@ -7,7 +7,7 @@ import pytest
 from commands import Kit
 from lives import STAGING, Life, change
 
-from kit.archive import Archive
+from kit.archive import VERDICT, Archive
 from kit.signing import KEY_VARIABLE
 
 
@@ -186,3 +186,19 @@ def test_reading_commands_write_nothing(life: Life, kit: Kit) -> None:
     for arguments in (["releases"], ["history", "production"], ["show", "production-1"]):
         assert kit(*arguments).code == 0
     assert Archive(life.project.archive).ledger.size() == before
+
+
+def test_release_that_cannot_be_read_hides_no_other(life: Life, kit: Kit) -> None:
+    release = life.archive.find_release("staging-1")
+    assert release is not None
+    verdict = life.archive.record_folder(release.record) / VERDICT
+    verdict.unlink()
+    rows = kit("releases", "--json").json
+    assert [(row["id"], bool(row["problem"])) for row in rows][-2:] == [("staging-1", True), ("staging-2", False)]
+    assert "staging-2" in kit("releases").out
+
+
+def test_time_limit_of_a_promotion_is_above_zero(kit: Kit) -> None:
+    for seconds in ("0", "nan", "-1"):
+        called = kit("promote", "staging-1", "--to", "production", "--timeout", seconds)
+        assert (called.code, "expected seconds above 0" in called.err) == (2, True)

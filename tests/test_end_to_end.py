@@ -108,7 +108,8 @@ def test_stages_execute_in_real_kernels_and_no_secret_stays(tmp_path: Path) -> N
     assert records == [("build", "succeeded"), ("prepare", "succeeded"), ("train", "succeeded"), ("release", "failed")]
     assert code == 1, err
     archive = make_workbench(project).archive
-    released, trained, prepared, _ = archive.records()
+    found = {record.stage: record for record in archive.records()}
+    released, trained, prepared = (found[stage] for stage in ("release", "train", "prepare"))
     assert trained.metrics == {"score": 1.5}
     assert prepared.metrics == {"n_rows": 2, "used": "[secret TOKEN]"}
     assert [cell.status.value for cell in trained.cells] == ["succeeded"] * len(trained.cells)

@@ -120,3 +120,11 @@ def test_folder_of_the_process_is_gone_afterwards(module, tmp_path):
     name = module(f"pathlib.Path({str(tmp_path / 'where')!r}).write_text(os.getcwd())")
     ask(name, Order(""), Answer, timeout_s=60)
     assert not Path((tmp_path / "where").read_text()).exists()
+
+
+@pytest.mark.parametrize("answered", ["b'\\xff'", "b'[' * 100_000"])
+def test_answer_that_is_no_text_or_too_deep_is_no_answer(module, answered):
+    name = module(f"pathlib.Path('answer.json').write_bytes({answered})")
+    found = ask(name, Order(""), Answer, timeout_s=60)
+    assert isinstance(found, NoAnswer)
+    assert found.problem == "ended with 0 and no answer"

@@ -45,6 +45,15 @@ def test_whole_hand_over_holds_image_objects_containerfiles_and_device_folder(tm
     assert written["requirements.lock"].decode() == LOCK
 
 
+def test_empty_folder_that_one_is_in_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = make_released(tmp_path / "project")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    done = hand_over(released, Path())
+    assert done.folder == str(tmp_path / "out")
+    assert done.files == tuple(sorted(snapshot(tmp_path / "out")))
+
+
 def test_guide_for_a_device_says_what_the_gate_found_whatever_it_was(tmp_path: Path) -> None:
     found = Evidence("litert", "model.tflite", Finding.WAIVED, "differs by 0.02; waived until 2026-04-01 by ana")
     verdict = Verdict("production", "c", {}, (found,))

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from handovers import MODEL, PIN, read_image
 from probes import GOOD
 
+from kit.archive import VERDICT
 from kit.cli.handover import CLUSTER_OPTIONS, cluster_options, export_to_cluster, refuse_cluster_options
 from kit.errors import IntegrityError, PolicyError, UsageError
 from kit.execute import Order, Workbench, execute_plan, plan_stage
@@ -184,6 +186,26 @@ def test_release_that_must_be_signed_is_handed_over_to_those_who_trust_its_key_o
     assert require_servable(workbench.archive, release, (key.public,), START).sha256 == release.manifest_sha256
     with pytest.raises(PolicyError, match=r"release dev-1 may not be handed over: .*signed"):
         require_servable(workbench.archive, release, (make_key("eve@x").public,), START)
+
+
+def test_unsigned_release_is_not_handed_over_once_the_file_demands_signed_work(
+    cut: tuple[Workbench, Release],
+) -> None:
+    workbench, release = cut
+    with pytest.raises(PolicyError, match=r"release dev-1 may not be handed over: its verdict is not signed; record"):
+        require_servable(workbench.archive, release, (make_key().public,), START, signed=True)
+
+
+def test_release_of_which_only_the_verdict_is_not_signed_is_not_handed_over(tmp_path: Path) -> None:
+    key = make_key()
+    workbench, release = make_cut(tmp_path, "[policy]\nsigned = true", key=key)
+    path = workbench.archive.record_folder(release.record) / VERDICT
+    path.parent.chmod(0o755)
+    envelope = msgspec.json.decode(path.read_bytes())
+    path.chmod(0o644)
+    path.write_bytes(msgspec.json.encode({**envelope, "signatures": []}))
+    with pytest.raises(PolicyError, match=r"release dev-1 may not be handed over: its verdict is not signed$"):
+        require_servable(workbench.archive, release, (key.public,), START)
 
 
 def test_release_whose_waiver_has_expired_is_not_handed_over(tmp_path: Path) -> None:

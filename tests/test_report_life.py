@@ -104,7 +104,7 @@ def test_revoked_waiver_is_told_with_its_revocation(tmp_path: Path) -> None:
     revoke_waiver(lived.workbench, "dev", "metric:auc", "it was a mistake")
     rows = cells_of(lived.page(), "Waivers, newest first")
     assert [(row[1], row[4]) for row in rows] == [
-        ("revocation revoked", "it was a mistake"),
+        ("revocation revocation", "it was a mistake"),
         ("does not hold replaced by a newer one", "for a week"),
     ]
 

@@ -93,7 +93,7 @@ def test_named_release_becomes_live_again_also_one_that_was_rolled_back_from(lif
     assert live(life) == "staging-1"
     roll_back(life.bench, "staging", "it was the network", to="staging-3")
     assert live(life) == "staging-3"
-    assert roll_back(life.bench, "staging", "no, it was not").rollback.after == "staging-2"
+    assert roll_back(life.bench, "staging", "no, it was not").rollback.after == "staging-1", "what was live before"
     assert verify_archive(life.archive.folder).exit_code == 0
 
 

@@ -765,3 +765,12 @@ def test_saved_model_scores_as_its_signature_does_without_keras(tmp_path: Path) 
             [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_reasons_that_are_written_alike_are_counted_together() -> None:
+    assert RowCounts(5, 2, {"a b": 1, "a_b": 2}).metrics["rejected_a_b"] == 3
+
+
+def test_more_reasons_than_rejected_rows_do_not_hold() -> None:
+    metrics = {"rows_in": 3, "rows_out": 2, "rows_rejected": 1, "rejected_x": 2}
+    assert find_lost_rows(metrics) == "reasons for 2 rejected rows, but 1 were"

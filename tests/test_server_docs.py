@@ -50,5 +50,5 @@ def test_page_has_every_metric(tmp_path):
 def test_page_has_every_event_of_the_log():
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "kit" / "server").glob("*.py"))
     told = set(re.findall(r'\.tell\(\s*"(\w+)"', sources))
-    assert told == {"draining", "http", "refused", "serving", "stayed", "stopped", "switched"}
+    assert told == {"draining", "http", "refused", "renewed", "serving", "stayed", "stopped", "switched"}
     assert all(f"`{event}`" in PAGE for event in told)

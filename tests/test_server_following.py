@@ -11,7 +11,8 @@ from servers import RECORD, FakeModel, InProcess, make_loaded, serving
 
 from kit.errors import IntegrityError
 from kit.gate import Release
-from kit.server.following import Follower, Following
+from kit.server.following import Follower, Following, Pinned
+from kit.server.served import Identity
 from kit.testing import START
 
 
@@ -22,6 +23,7 @@ class Ledger:
         self.folder, self.n_entries, self.live, self.n_found = folder, 1, "production-4", 0
         self.fails: dict[str, Exception] = {}
         self.models: dict[str, FakeModel] = {}
+        self.lapsed: dict[str, str | Exception] = {}
 
     def promote(self, release: str) -> None:
         self.n_entries, self.live = self.n_entries + 1, release
@@ -41,8 +43,15 @@ class Ledger:
             raise self.fails[release.id]
         return make_loaded(FakeModel(offset=float(release.number)), self.folder / release.id, release.id)
 
+    def still_holds(self, identity: Identity) -> str:
+        lapsed = self.lapsed.get(identity.release, "")
+        if isinstance(lapsed, Exception):
+            raise lapsed
+        return lapsed
+
     def follow(self, it: InProcess) -> Follower:
-        return Follower(it.current, Following(lambda: self.n_entries, self.find, self.load), it.metrics, it.log)
+        following = Following(lambda: self.n_entries, self.find, self.load, self.still_holds)
+        return Follower(it.current, following, it.metrics, it.log)
 
 
 def run(act: Any, folder: Path, **settings: Any) -> None:
@@ -207,3 +216,88 @@ def test_no_request_fails_or_is_mixed_while_releases_change(tmp_path):
         assert len({release for _, release, _ in answers}) > 1
 
     run(act, tmp_path)
+
+
+async def readiness(it: InProcess) -> dict[str, int]:
+    paths = ("/v2/health/live", "/v2/health/ready", "/v2/models/flights/ready", "/v1/models/flights")
+    return {path: (await it.client.get(path)).status_code for path in paths}
+
+
+READY = {"/v2/health/live": 200, "/v2/health/ready": 200, "/v2/models/flights/ready": 200, "/v1/models/flights": 200}
+NOT_READY = {**dict.fromkeys(READY, 503), "/v2/health/live": 200}
+EXPIRED = {"event": "refused", "release": "production-4", "reason": "a waiver expired", "serving": "production-4"}
+
+
+def test_release_whose_waiver_ends_is_not_ready_but_answers_until_it_is_renewed(tmp_path):
+    async def act(it: InProcess, ledger: Ledger, follower: Follower) -> None:
+        await follower.look()
+        assert await readiness(it) == READY
+        ledger.lapsed["production-4"] = "a waiver expired"  # by the day alone: the ledger has no new entry
+        for _ in range(3):
+            await follower.look()
+        assert await readiness(it) == NOT_READY
+        assert (await it.client.get("/v1/models/flights")).json()["ready"] is False
+        assert (await it.predict(instances=[RECORD])).status_code == 200
+        ledger.lapsed.clear()
+        await follower.look()
+        assert await readiness(it) == READY
+        assert it.figure("kit_failed_reloads_total") == 1
+        assert events(it) == [EXPIRED, {"event": "renewed", "release": "production-4"}]
+
+    run(act, tmp_path)
+
+
+def test_another_release_that_takes_over_is_ready_again(tmp_path):
+    async def act(it: InProcess, ledger: Ledger, follower: Follower) -> None:
+        ledger.lapsed["production-4"] = "a waiver expired"
+        await follower.look()
+        ledger.promote("production-5")
+        await follower.look()
+        assert await readiness(it) == READY
+        switched = {"event": "switched", "release": "production-5", "before": "production-4"}
+        assert events(it) == [EXPIRED, switched]
+
+    run(act, tmp_path)
+
+
+def test_waivers_are_looked_at_also_when_what_is_live_is_refused(tmp_path):
+    async def act(it: InProcess, ledger: Ledger, follower: Follower) -> None:
+        ledger.fails["production-5"] = IntegrityError("a byte was changed")
+        ledger.promote("production-5")
+        ledger.lapsed["production-4"] = "a waiver expired"
+        await follower.look()
+        assert await readiness(it) == NOT_READY
+
+    run(act, tmp_path)
+
+
+def test_release_of_which_cannot_be_told_whether_it_holds_is_not_ready(tmp_path):
+    async def act(it: InProcess, ledger: Ledger, follower: Follower) -> None:
+        ledger.lapsed["production-4"] = IntegrityError("entry 3 was changed")
+        await follower.look()
+        assert await readiness(it) == NOT_READY
+        reason = "whether its waivers still hold cannot be told: entry 3 was changed"
+        assert events(it) == [{**EXPIRED, "reason": reason}]
+
+    run(act, tmp_path)
+
+
+def test_pinned_release_is_looked_at_by_itself_too(tmp_path):
+    async def act(it: InProcess, ledger: Ledger, _: Follower) -> None:
+        looked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def still_holds(identity: Identity) -> str:
+            if it.served.lapsed:
+                loop.call_soon_threadsafe(looked.set)
+            return "a waiver expired"
+
+        running = asyncio.create_task(Follower(it.current, Pinned(still_holds), it.metrics, it.log).run())
+        ledger.promote("production-5")
+        await looked.wait()
+        running.cancel()
+        await asyncio.wait([running])
+        assert await readiness(it) == NOT_READY
+        assert events(it) == [EXPIRED]
+
+    run(act, tmp_path, poll_s=0.01)

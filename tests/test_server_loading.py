@@ -1,21 +1,39 @@
 """From a release to a model that answers: what is verified before, and what is left when it is refused."""
 
 import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
-from servers import LITERT, Shop, make_litert
+from servers import LITERT, Shop, make_litert, make_saved_model
 
 from kit.decision import Waiver
 from kit.errors import IntegrityError, KitError, PolicyError, UsageError
 from kit.model.golden import Golden
 from kit.model.servable import Field, Signature
-from kit.server.loading import Source, ask_golden, folder_without_project, load_release, private_folder, sweep
+from kit.release import give_waiver
+from kit.release.export import export_release
+from kit.server.loading import (
+    Source,
+    ask_golden,
+    folder_without_project,
+    load_file,
+    load_release,
+    private_folder,
+    sweep,
+    tell_past,
+    watch_release,
+)
 from kit.testing import START, make_key
 
 NOW = START + timedelta(days=1)
+WAIVER = Waiver(
+    environment="production", evidence="metric:auc", reason="known", until=date(2026, 3, 1), who="ana", time=START
+)
 
 
 def source_of(shop: Shop, **changes: Any) -> Source:
@@ -137,14 +155,70 @@ def test_unsigned_release_is_refused_where_signed_work_is_demanded(tmp_path):
 
 def test_release_that_rests_on_an_expired_waiver_is_refused(tmp_path):
     shop = Shop(tmp_path / "shop", LITERT)
-    waiver = Waiver(
-        environment="production", evidence="metric:auc", reason="known", until=date(2026, 3, 1), who="ana", time=START
-    )
-    release = shop.release(make_litert(tmp_path / "model"), (waiver,))
+    release = shop.release(make_litert(tmp_path / "model"), (WAIVER,))
     late = datetime(2026, 3, 2, tzinfo=UTC)
     sentence = refusal(shop, release, PolicyError, clock=lambda: late)
     assert sentence.startswith("release production-1 was admitted only because of what no longer holds: ")
     assert sentence.endswith("or go back with `kit rollback production`")
+
+
+def test_release_that_answers_is_watched_by_its_waivers_as_the_ledger_tells_of_them(tmp_path):
+    shop = Shop(tmp_path / "shop", LITERT + "[gates]\nmetrics.auc = { min = 0.9 }\n")
+    given = give_waiver(shop.workbench, "production", "metric:auc", "known", date(2026, 3, 2))
+    release = shop.release(make_litert(tmp_path / "model"), (given.waiver,))
+    plain = shop.release(make_litert(tmp_path / "plain"))
+    clock = [START]
+    source = source_of(shop, clock=lambda: clock[0])
+    still_holds, identity = watch_release(source), load_release(source, release).identity
+    unwaived = load_release(source, plain).identity
+    assert still_holds(identity) == ""
+    clock[0] = datetime(2026, 3, 3, tzinfo=UTC)
+    assert still_holds(identity).endswith("expired on 2026-03-02: known")
+    assert still_holds(unwaived) == ""
+    give_waiver(shop.workbench, "production", "metric:auc", "still", date(2026, 3, 9))
+    assert still_holds(identity) == ""
+    signed = watch_release(source_of(shop, clock=lambda: clock[0], signed=True, keys=[make_key().public]))
+    assert signed(identity).endswith("is not in the ledger, or does not count")
+    with pytest.raises(IntegrityError, match=r"the ledger has no release production-9 with the release\.json"):
+        still_holds(msgspec.structs.replace(identity, release="production-9"))
+
+
+def test_release_file_is_watched_by_the_day_of_its_waivers(tmp_path):
+    shop = Shop(tmp_path / "shop", LITERT)
+    release = shop.release(make_litert(tmp_path / "model"), (WAIVER,))
+    file = tmp_path / "one.kit"
+    export_release(shop.archive, release, file, "example")
+    identity = load_file(file, tmp_path / "served", clock=lambda: START).identity
+    assert tell_past(identity, lambda: START) == ""
+    past = "the waiver of metric:auc held until 2026-03-01"
+    assert tell_past(identity, lambda: datetime(2026, 3, 2, tzinfo=UTC)) == past
+
+
+def test_file_of_the_environment_that_demands_signed_work_now_is_heeded(tmp_path):
+    shop = Shop(tmp_path / "shop", LITERT)
+    release = shop.release(make_litert(tmp_path / "model"))
+    sentence = refusal(shop, release, PolicyError, signed=True, keys=[make_key().public])
+    where = "release production-1 must be signed, as environments/production.toml demands (policy.signed)"
+    assert sentence == f"{where}, but its verdict is not signed"
+
+
+LOADING = """
+import sys
+from pathlib import Path
+from kit.server.loading import load_file
+loaded = load_file(Path(sys.argv[1]), Path(sys.argv[2]))
+print(loaded.identity.platform, "tensorflow" in sys.modules, "keras" in sys.modules)
+"""
+
+
+@pytest.mark.kernel
+def test_saved_model_is_served_without_keras(tmp_path):
+    shop = Shop(tmp_path / "shop")
+    file = tmp_path / "one.kit"
+    export_release(shop.archive, shop.release(make_saved_model(tmp_path / "model")), file, "example")
+    command = [sys.executable, "-c", LOADING, str(file), str(tmp_path / "served")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "tensorflow_savedmodel True False\n", done.stderr[-3000:]
 
 
 def test_folder_of_a_process_that_is_gone_is_swept_and_others_stay(tmp_path):

@@ -63,6 +63,16 @@ def test_release_that_is_damaged_is_not_served_at_all(kit, shop, tmp_path):
     assert not (shop.project.scratch / "serving").exists()
 
 
+@pytest.mark.parametrize("which", [("--release", "production-1"), ("--env", "production")])
+def test_unsigned_release_is_not_served_once_the_file_demands_signed_work(kit, shop, tmp_path, which):
+    shop.release(make_litert(tmp_path / "one"))
+    file = shop.project.environments / "production.toml"
+    file.write_text(file.read_text() + "[policy]\nsigned = true\n")
+    called = kit("serve", *which, "--port", "0", "--json")
+    assert (called.code, called.json["error"]["kind"]) == (1, "PolicyError")
+    assert "(policy.signed)" in called.err
+
+
 def test_port_that_is_taken_is_wrong_use(kit):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -95,7 +95,7 @@ def test_waiver_is_an_entry_and_a_statement_about_the_configuration_of_then(life
         ("drop:auc", "the gate of 'staging' has no drop of 'auc'"),
         ("promotion:saved_model", "there is 'bundle.zip'"),
         ("slice:", "no slice of ''"),
-        ("slice:carrier=AA auc", "no slice of 'carrier'"),
+        ("slice:carrier=AA auc", "no slice of 'carrier=AA auc'"),
         ("data:table.csv", "no data of 'table.csv'"),
         ("litert:x", "no litert of 'x': 'x' does not exist; there is 'model.tflite'"),
         ("auc", "'auc' may mean more than one thing: write metric:auc"),
@@ -118,6 +118,8 @@ def test_what_no_gate_says_cannot_be_waived(tmp_path: Path, check: str, sentence
         ("table.csv", "check:table.csv"),
         ("check:table.csv", "check:table.csv"),
         ("slice:carrier=AA auc", "slice:carrier=AA auc"),
+        ("slice:home airport=JFK auc", "slice:home airport=JFK auc"),
+        ("slice:home airport auc", "slice:home airport auc"),
         ("data:raw.csv", "data:raw.csv"),
         ("batch.csv", "data:batch.csv"),
         ("litert:model.tflite", "litert:model.tflite"),
@@ -127,6 +129,7 @@ def test_evidence_is_named_by_kind_and_subject_or_by_what_has_a_suite(
     tmp_path: Path, check: str, evidence: str
 ) -> None:
     gates = '[gates]\nchecks = ["table.csv"]\nslices.carrier.metrics.auc.min = 0.5\n'
+    gates += 'slices."home airport".metrics.auc.min = 0.5\n'
     text = STAGING.replace("[gates]\n", gates).replace("[data]\n", '[data]\n"batch.csv" = "data/raw.csv"\n')
     life = Life(tmp_path, {"staging": text})
     for stem in ("raw", "batch"):
@@ -396,3 +399,23 @@ def test_state_of_a_used_waiver_is_told(life: Life) -> None:
     revoke_waiver(life.bench, "staging", "metric:auc", "old")
     assert state(later).startswith("REVOKED on 2026-03-05 by ")
     assert list(list_standing(read_waivers(life.archive, "staging"), later)) == []
+
+
+def test_waiver_that_holds_can_be_revoked_when_the_gate_no_longer_asks(life: Life) -> None:
+    give_waiver(life.bench, "staging", "metric:auc", "new feed", in_days(3))
+    release = life.release()
+    change(life.project, "staging", STAGING.replace("metrics.auc = { min = 0.6 }", ""))
+    revoke_waiver(life.bench, "staging", "metric:auc", "it was wrong")
+    (sentence,) = find_expired(life.archive, life.archive.read_manifest(release).verdict, life.clock())
+    assert sentence.startswith("the waiver of metric:auc was revoked by")
+
+
+def test_state_of_a_waiver_counts_only_signatures_where_these_are_demanded(tmp_path: Path) -> None:
+    ana = make_key()
+    life = Life(tmp_path, key=ana)
+    given = give_waiver(life.open(ana, ana), "staging", "metric:auc", "new feed", in_days(1))
+    give_waiver(life.open(None, ana), "staging", "metric:auc", "for longer", in_days(90))
+    waivers = read_waivers(life.archive, "staging", [ana.public])
+    assert given.waiver is not None
+    assert describe_state(given.waiver, waivers, life.wait(days=5)).startswith("renewed until")
+    assert describe_state(given.waiver, waivers, life.clock(), signed=True).startswith("EXPIRED on")

@@ -107,8 +107,20 @@ class Objects:
         return tree if tree.encode() == data else None
 
     def read_tree(self, artifact: Artifact) -> Tree:
-        """The files of a folder artifact."""
-        return msgspec.json.decode(self.read(artifact.sha256), type=Tree)
+        """The files of a folder artifact.
+
+        Raises:
+            IntegrityError: it is no list of files that lie inside of a folder.
+        """
+        where = f"{artifact.name}: object {artifact.sha256[:12]}…"
+        try:
+            tree = msgspec.json.decode(self.read(artifact.sha256), type=Tree)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise IntegrityError(f"{where}: not a list of files: {error}") from error
+        for entry in tree.files:
+            if any(part in ("", ".", "..") for part in entry.path.split("/")) or "\0" in entry.path:
+                raise IntegrityError(f"{where}: {entry.path!r} does not lie inside of the folder")
+        return tree
 
     def copy_artifact(self, artifact: Artifact, target: Path) -> None:
         """Put a verified copy of an artifact at a path that is free.

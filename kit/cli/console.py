@@ -45,6 +45,19 @@ class ExampleCommand(click.Command):
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value with stable keys.")
+
+
+def _require_positive(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
+    """0 would mean the environment's limit, and NaN none at all."""
+    if value is not None and not value > 0:
+        raise click.BadParameter(f"expected seconds above 0, found {value:g}")
+    return value
+
+
+TIMEOUT: dict[str, Any] = {
+    "type": float, "metavar": "SECONDS", "callback": _require_positive, "help": "Instead of the environment's."
+}  # fmt: skip
+timeout_option = click.option("--timeout", "timeout_s", **TIMEOUT)  # of what executes a stage
 env_option = click.option("--env", "environment", default="dev", show_default=True, help="The environment.")
 
 
@@ -96,6 +109,14 @@ def _announce_checkpoint(workbench: Workbench, size_before: int) -> None:
         print_progress(checkpoint.line if checkpoint else "")
         if not workbench.archive.key:
             print_progress(UNSIGNED)
+
+
+def demands_signatures(workbench: Workbench, environment: str) -> bool:
+    """Whether an environment's file demands signed work; one that the project does not have any more demands nothing."""
+    from kit.environment import list_environments, read_environment
+
+    folder = workbench.project.environments
+    return environment in list_environments(folder) and read_environment(folder, environment).policy.signed
 
 
 class LateEngine:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kit.cli.console import print_json, print_progress
+from kit.cli.console import demands_signatures, print_json, print_progress
 from kit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def export_to_cluster(
         raise UsageError(
             "--kubernetes needs --registry HOST/PATH: where the cluster finds the images, as registry.example.org/team"
         )
-    manifest = require_servable(workbench.archive, release, workbench.trusted_keys, workbench.clock())
+    signed = demands_signatures(workbench, release.environment)
+    manifest = require_servable(workbench.archive, release, workbench.trusted_keys, workbench.clock(), signed=signed)
     serving = decode_environment(manifest.configuration, f"release {release.id}, configuration").serving
     named = {name: value for name, value in given.items() if value is not None and name != "name"}
     place = Place(service=given["name"] or serving.name or workbench.project.name, **named)

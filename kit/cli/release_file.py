@@ -70,7 +70,7 @@ def run_file_command(file: str) -> None:
 
 
 def _command_of(file: Path, stage: Stage) -> click.Command:
-    from kit.cli.stages import drift_option, example_of, make_parameter_options, timeout_option
+    from kit.cli.stages import drift_option, example_of, make_parameter_options, make_timeout_option
 
     folder = click.Path(path_type=Path, file_okay=False)
     keys_file = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -90,7 +90,7 @@ def _command_of(file: Path, stage: Stage) -> click.Command:
             ["--keys", "keys_file"], type=keys_file, help="Public keys to trust, as `kit key show` prints them."
         ),
         drift_option(),
-        timeout_option(),
+        make_timeout_option(),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
     return ExampleCommand(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from kit.cli.console import ExampleCommand, json_option, open_workbench, print_json, print_progress
+from kit.cli.console import ExampleCommand, demands_signatures, json_option, open_workbench, print_json, print_progress
 from kit.cli.handover import cluster_options, export_to_cluster, refuse_cluster_options
 from kit.errors import UsageError
 from kit.files import format_bytes
@@ -71,6 +71,7 @@ def export_command(
 
     The same release gives the same bytes. Every byte is verified on the way.
     """
+    from kit.handover import require_servable
     from kit.release.export import export_release
 
     workbench = open_workbench()
@@ -83,6 +84,9 @@ def export_command(
         export_to_cluster(workbench, release, output, cluster, write, as_json=as_json)
         return
     refuse_cluster_options(cluster)
+    # a file knows neither revocations nor what the environment demands by now: the last to know is the archive
+    signed = demands_signatures(workbench, release.environment)
+    require_servable(workbench.archive, release, workbench.trusted_keys, workbench.clock(), signed=signed)
     _show(write(output), as_json=as_json)
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from kit.cli.console import ExampleCommand, format_when, json_option, open_workbench, print_json, print_table
+from kit.cli.console import (
+    ExampleCommand,
+    format_when,
+    json_option,
+    open_workbench,
+    print_json,
+    print_table,
+    timeout_option,
+)
 from kit.cli.terminal import printable
 from kit.errors import KitError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from kit.execute import Workbench
-    from kit.gate import Release
+    from kit.ledger import Entry
     from kit.release import GivenWaiver, Interval
     from kit.release.life import UsedWaiver
 
@@ -24,47 +32,55 @@ if TYPE_CHECKING:
 @click.option("--env", "environment", help="Only this environment.")
 @json_option
 def releases_command(environment: str | None, as_json: bool) -> None:
-    """List releases, newest last, with what is live, what they were promoted from, and the waivers that they rely on."""
+    """List releases by environment, newest last: what is live, promoted from what, on which waivers it relies."""
     from kit.archive import describe_coverage
+    from kit.ledger import Kind, environment_of
     from kit.release import read_waivers
     from kit.release.live import find_turn
 
     workbench = open_workbench()
     archive = workbench.archive
-    releases = archive.list_releases(environment)
-    if environment and not releases:
+    entries = [each for each in archive.tell(Kind.RELEASE) if environment in (None, environment_of(each))]
+    entries.sort(key=lambda each: (environment_of(each), each.seq))
+    if environment and not entries:
         workbench.project.read_environment(environment)  # one that does not exist is wrong use
-    turns = [find_turn(archive, name) for name in dict.fromkeys(release.environment for release in releases)]
+    turns = [find_turn(archive, name) for name in dict.fromkeys(map(environment_of, entries))]
     live = {turn.release for turn in turns if turn}
-    given = read_waivers(archive)
-    rows = [_describe_release(workbench, release, given, live=release.id in live) for release in releases]
+    given = read_waivers(archive, keys=workbench.trusted_keys)
+    rows = [_describe_release(workbench, entry, given, live=entry.release in live) for entry in entries]
     if as_json:
         print_json(rows)
         return
     header = ["release", "", "cut (UTC)", "by", "record", "release.json", "promoted from", "waivers"]
-    print_table(header, [_row_of(release, row) for release, row in zip(releases, rows, strict=True)])
+    print_table(header, [_row_of(entry, row) for entry, row in zip(entries, rows, strict=True)])
     click.echo(describe_coverage(archive), err=True)
 
 
 def _describe_release(
-    workbench: Workbench, release: Release, given: Sequence[GivenWaiver], *, live: bool
+    workbench: Workbench, entry: Entry, given: Sequence[GivenWaiver], *, live: bool
 ) -> dict[str, Any]:
+    """A release as its entry and its manifest tell of it; what cannot be read is a problem of this one alone."""
     from kit.release.life import list_used
 
-    facts: dict[str, Any] = {"live": live, "promoted_from": "", "waivers": (), "problem": ""}
+    name, _, number = entry.release.rpartition("-")
+    facts: dict[str, Any] = {
+        "id": entry.release, "environment": name, "number": int(number), "time": entry.time, "who": entry.who,
+        "record": entry.record, "manifest_sha256": "", "live": live, "promoted_from": "", "waivers": (), "problem": "",
+    }  # fmt: skip
     try:
+        release = workbench.archive.release_of(entry)
+        facts["manifest_sha256"] = release.manifest_sha256
         manifest = workbench.archive.read_manifest(release)
-        used = list_used(workbench.archive, manifest, workbench.clock(), given)
-        facts |= {"promoted_from": manifest.promoted_from, "waivers": used}
+        used = list_used(workbench.archive, manifest, workbench.clock(), workbench.trusted_keys, given)
+        return facts | {"promoted_from": manifest.promoted_from, "waivers": used}
     except (KitError, OSError) as error:
-        facts["problem"] = str(error)
-    return {**msgspec.to_builtins(release, builtin_types=(datetime,)), **facts}
+        return facts | {"problem": str(error)}
 
 
-def _row_of(release: Release, facts: dict[str, Any]) -> list[str]:
+def _row_of(entry: Entry, facts: dict[str, Any]) -> list[str]:
     live = "live" if facts["live"] else ""
     waivers = "; ".join(map(tell_used, facts["waivers"])) or facts["problem"]
-    cut = [release.id, live, format_when(release.time), release.who, release.record, release.manifest_sha256[:12]]
+    cut = [entry.release, live, format_when(entry.time), entry.who, entry.record, facts["manifest_sha256"][:12]]
     return [*cut, facts["promoted_from"], printable(waivers, None)]
 
 
@@ -76,7 +92,7 @@ def tell_used(used: UsedWaiver) -> str:
 @click.command(cls=ExampleCommand, name="promote", example="kit promote staging-3 --to production")
 @click.argument("release_id", metavar="RELEASE")
 @click.option("--to", "environment", required=True, help="The environment whose gate it must pass.")
-@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="Instead of the environment's.")
+@timeout_option
 @json_option
 def promote_command(release_id: str, environment: str, timeout_s: float | None, as_json: bool) -> None:
     """Cut a release of the same bundle and model with another environment's configuration, through that one's gate."""
@@ -123,7 +139,7 @@ def history_command(environment: str, as_json: bool) -> None:
     if not intervals:
         click.echo(f"nothing was ever live in {environment}")
     _print_intervals(intervals)
-    _print_waivers(waivers)
+    _print_waivers(waivers, workbench.clock())
     click.echo(describe_coverage(archive), err=True)
 
 
@@ -146,20 +162,22 @@ def _print_intervals(intervals: tuple[Interval, ...]) -> None:
         print_table(["release", "live from (UTC)", "to", "by", "why", "verdict", "signature"], rows)
 
 
-def _print_waivers(waivers: tuple[GivenWaiver, ...]) -> None:
+def _print_waivers(waivers: tuple[GivenWaiver, ...], now: datetime) -> None:
     if waivers:
         click.echo("")
-        print_table(["waiver", "given (UTC)", "until", "by", "reason", "signature"], list(map(_waiver_row, waivers)))
+        rows = [_waiver_row(each, waivers, now) for each in waivers]
+        print_table(["waiver", "given (UTC)", "state", "by", "reason", "signature"], rows)
 
 
-def _waiver_row(given: GivenWaiver) -> list[str]:
+def _waiver_row(given: GivenWaiver, waivers: tuple[GivenWaiver, ...], now: datetime) -> list[str]:
     from kit.release.live import describe_standing
+    from kit.release.waivers import tell_state
 
     waiver, standing = given.waiver, describe_standing(given.standing, given.signer)
     if waiver is None:
         return ["?", format_when(given.time), "", given.who, printable(given.problem, None), ""]
-    until = "revoked" if waiver.revoked else str(waiver.until)
-    return [waiver.evidence, format_when(given.time), until, given.who, printable(waiver.reason, None), standing]
+    state = tell_state(given, waivers, now)
+    return [waiver.evidence, format_when(given.time), state, given.who, printable(waiver.reason, None), standing]
 
 
 @click.command(

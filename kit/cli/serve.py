@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kit.cli.console import ExampleCommand, open_workbench, print_progress
+from kit.cli.console import ExampleCommand, demands_signatures, open_workbench, print_progress
 from kit.errors import NotFoundError, UsageError
 from kit.files import canonical_json
 
 if TYPE_CHECKING:
     from kit.execute import Workbench
     from kit.gate import Release
-    from kit.server.following import Following
+    from kit.server.following import Following, Pinned
     from kit.server.served import Identity, Loaded
 
 PORT = 8501  # as TF Serving's REST API
@@ -44,7 +44,7 @@ def serve_command(
         raise UsageError("--keys goes with --file; in a project the trusted_keys of [tool.kit] decide")
     with bind(host, port) as bound:
         print_progress(f"verifying and loading {file.name if file else release_id or f'what is live in {environment}'}")
-        load, following = (_file(file, keys), None) if file else _release(environment, release_id)
+        load, following = _file(file, keys) if file else _release(environment, release_id)
         serve(load, bound, functools.partial(_announce, as_json=as_json), following)
 
 
@@ -56,15 +56,14 @@ def _announce(identity: Identity, address: str, *, as_json: bool) -> None:
     click.echo(canonical_json(facts).decode() if as_json else f"serving {identity.release}: POST {path}")
 
 
-def _release(environment: str, release_id: str) -> tuple[Callable[[], Loaded], Following | None]:
+def _release(environment: str, release_id: str) -> tuple[Callable[[], Loaded], Following | Pinned]:
     """How the release is loaded that answers first, and for an environment how those are that become live later."""
-    from kit.server.following import Following
-    from kit.server.loading import Source, load_release, sweep
+    from kit.server.following import Following, Pinned
+    from kit.server.loading import Source, load_release, sweep, watch_release
 
     workbench = open_workbench()
     folder = workbench.project.scratch / "serving"
     sweep(folder)
-    source = Source(workbench.archive, workbench.project.name, folder, workbench.trusted_keys)
     find = _find_live(workbench, environment) if environment else lambda: workbench.archive.find_release(release_id)
     first = find()
     if first is None:
@@ -73,9 +72,11 @@ def _release(environment: str, release_id: str) -> tuple[Callable[[], Loaded], F
         )
         raise NotFoundError(f"{what}; `kit releases` lists them, `kit release --env ENV` cuts one")
 
-    load = functools.partial(load_release, source)
-    following = Following(workbench.archive.ledger.size, find, load) if environment else None
-    return functools.partial(load, first), following
+    signed = demands_signatures(workbench, first.environment)
+    source = Source(workbench.archive, workbench.project.name, folder, workbench.trusted_keys, signed=signed)
+    load, still_holds = functools.partial(load_release, source), watch_release(source)
+    following = Following(workbench.archive.ledger.size, find, load, still_holds) if environment else None
+    return functools.partial(load, first), following or Pinned(still_holds)
 
 
 def _find_live(workbench: Workbench, environment: str) -> Callable[[], Release | None]:
@@ -86,12 +87,13 @@ def _find_live(workbench: Workbench, environment: str) -> Callable[[], Release |
     return lambda: find_live(workbench.archive, environment, workbench.trusted_keys, signed=signed)
 
 
-def _file(file: Path, keys: Path | None) -> Callable[[], Loaded]:
-    """How a release file is loaded."""
-    from kit.server.loading import folder_without_project, load_file, sweep
+def _file(file: Path, keys: Path | None) -> tuple[Callable[[], Loaded], Pinned]:
+    """How a release file is loaded, and how long it may be served: a file knows of no renewal and no revocation."""
+    from kit.server.following import Pinned
+    from kit.server.loading import folder_without_project, load_file, sweep, tell_past
     from kit.signing import read_public_keys
 
     trusted = read_public_keys(keys) if keys else []
     base = folder_without_project()
     sweep(base)
-    return functools.partial(load_file, file, base, trusted)
+    return functools.partial(load_file, file, base, trusted), Pinned(tell_past)

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from kit.cli.console import (
+    TIMEOUT,
     ExampleCommand,
     env_option,
     exit_code_of,
@@ -55,7 +56,7 @@ def _command_of(stage: Stage) -> ExampleCommand:
         click.Option(
             ["--input", "inputs"], multiple=True, metavar="NAME=RECORD|PATH", help="Read this instead of the newest."
         ),
-        timeout_option(),
+        make_timeout_option(),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
     if stage.name == RELEASE:
@@ -89,18 +90,9 @@ def drift_option() -> click.Option:
     return click.Option(["--allow-drift", "allow_drift"], is_flag=True, help=help_text)
 
 
-def timeout_option() -> click.Option:
-    """`--timeout`, of what executes a stage; 0 would mean the environment's, and NaN none at all."""
-
-    def require_positive(_context: click.Context, _parameter: click.Parameter, value: float | None) -> float | None:
-        if value is not None and not value > 0:
-            raise click.BadParameter(f"expected seconds above 0, found {value:g}")
-        return value
-
-    help_text = "Instead of the environment's."
-    return click.Option(
-        ["--timeout", "timeout_s"], type=float, metavar="SECONDS", callback=require_positive, help=help_text
-    )
+def make_timeout_option() -> click.Option:
+    """`--timeout`, of what executes a stage."""
+    return click.Option(["--timeout", "timeout_s"], **TIMEOUT)
 
 
 def make_parameter_options(stage: Stage, own: Sequence[click.Parameter]) -> list[click.Parameter]:

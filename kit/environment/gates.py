@@ -19,7 +19,7 @@ class SliceLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits that must be met among the rows of each value of a column.
 
     Attributes:
-        metrics: limits by the metric's name; `min` and `max` only.
+        metrics: limits by the metric's name; `max_drop`: below what the live release reaches for the same value.
         min_rows: a value with fewer evaluation rows is noted, not judged.
     """
 

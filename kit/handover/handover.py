@@ -72,6 +72,7 @@ def write_handover(
         NotFoundError: an artifact that the environment names was not released, or is not in the archive.
         IntegrityError: bytes in the archive were changed.
     """
+    folder = folder.absolute()  # `.` has no name
     require_free(folder)
     subject = read_subject(archive, release, manifest)
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")

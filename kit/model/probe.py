@@ -13,6 +13,7 @@ from kit.errors import IntegrityError
 from kit.fresh import NoAnswer, ask, first_line
 from kit.model.golden import Golden, read_golden
 from kit.model.importing import QUIET, import_tensorflow_without_keras
+from kit.model.servable import SIGNATURE
 
 TIMEOUT_S = 300.0
 
@@ -85,6 +86,9 @@ def probe_saved_model(folder: Path, golden: Path, timeout_s: float = TIMEOUT_S) 
 
 def query_and_compare(folder: Path, golden: Golden) -> ProbeResult:
     """The probe itself; imports TensorFlow and runs whatever the model is, so only ever in a process of its own."""
+    if golden.signature != SIGNATURE:
+        detail = f"golden predictions are of signature {golden.signature!r}; what is measured, scored and served is {SIGNATURE!r}"
+        return ProbeResult(ProbeFinding.NO_SIGNATURE, detail)
     import_tensorflow_without_keras()
     import tensorflow
 

@@ -17,7 +17,7 @@ from kit.artifact import Artifact
 from kit.bundle import Bundle
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.execute.plan import BUNDLE
-from kit.files import CHUNK_BYTES, read_regular, sha256_bytes, sync_file, sync_folder, temporary_beside
+from kit.files import CHUNK_BYTES, open_regular, read_regular, sha256_bytes, sync_file, sync_folder, temporary_beside
 from kit.gate import Manifest, Release
 from kit.release.contents import ARTIFACTS, LOCK, MARKER, README, SUMS, Marker, open_contents, record_file
 from kit.release.difference import readable_release
@@ -155,9 +155,13 @@ def _open(member: _Member) -> IO[bytes]:
     if isinstance(member.source, bytes):
         return io.BytesIO(member.source)
     try:
-        return member.source.open("rb")
+        return open_regular(member.source)
     except FileNotFoundError as error:
         raise NotFoundError(f"{member.name}: object {short(member.sha256)} is not in the archive") from error
+    except OSError as error:
+        raise IntegrityError(
+            f"{member.name}: object {short(member.sha256)} cannot be read: {error.strerror}"
+        ) from error
 
 
 def _copy(member: _Member, source: IO[bytes], target: IO[bytes]) -> None:

@@ -97,10 +97,16 @@ def find_withdrawn(history: Sequence[Interval], *, signed: bool = False) -> dict
     for interval in reversed(history):
         if not interval.rolled_back_from:
             continue
-        withdrawn[interval.rolled_back_from] = interval
+        if _number_of(interval.release) < _number_of(interval.rolled_back_from):  # forward again takes nothing back
+            withdrawn[interval.rolled_back_from] = interval
         if not interval.problem and (interval.standing is Standing.TRUSTED or not signed):
             withdrawn.pop(interval.release, None)
     return withdrawn
+
+
+def _number_of(release_id: str) -> int:
+    number = release_id.rpartition("-")[2]
+    return int(number) if number.isdigit() else 0
 
 
 def _read_interval(archive: Archive, turn: Entry, before: Entry | None, keys: Sequence[PublicKey]) -> Interval:

@@ -11,6 +11,7 @@ from kit.archive import Archive
 from kit.decision import Waiver
 from kit.gate import Manifest, Release
 from kit.release.history import Interval, read_history
+from kit.release.live import demands_signatures
 from kit.release.promotion import list_promotions
 from kit.release.waivers import GivenWaiver, describe_state, read_waivers
 from kit.signing import PublicKey
@@ -65,12 +66,16 @@ def read_release_life(
         rollbacks=tuple(each for each in history if each.rolled_back_from == release.id),
         promoted_from=manifest.promoted_from,
         promoted_as=list_promotions(archive, release.id),
-        waivers=list_used(archive, manifest, now),
+        waivers=list_used(archive, manifest, now, keys),
     )
 
 
 def list_used(
-    archive: Archive, manifest: Manifest, now: datetime, given: Sequence[GivenWaiver] | None = None
+    archive: Archive,
+    manifest: Manifest,
+    now: datetime,
+    keys: Sequence[PublicKey] = (),
+    given: Sequence[GivenWaiver] | None = None,
 ) -> tuple[UsedWaiver, ...]:
     """The waivers that a release relies on, and how they stand.
 
@@ -78,10 +83,12 @@ def list_used(
         archive: its ledger is read only if there are any, and `given` is not.
         manifest: of the release.
         now: the time.
+        keys: trusted ones; where signed work is demanded only waivers under their signatures count.
         given: the waivers of all environments, see `read_waivers`; who asks for many releases reads them once.
     """
     used = manifest.verdict.waivers
     if used and given is None:
-        given = read_waivers(archive, manifest.environment)
+        given = read_waivers(archive, manifest.environment, keys)
+    signed = demands_signatures(manifest)
     own = [each for each in given or () if each.waiver is None or each.waiver.environment == manifest.environment]
-    return tuple(UsedWaiver(waiver, describe_state(waiver, own, now)) for waiver in used)
+    return tuple(UsedWaiver(waiver, describe_state(waiver, own, now, signed=signed)) for waiver in used)

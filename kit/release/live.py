@@ -207,9 +207,13 @@ def _table(values: Any, *names: str) -> Mapping[str, Any]:
 
 
 def list_checked(manifest: Manifest | None, kind: str) -> tuple[str, ...]:
-    """Names of what a release's gate found to hold, of one kind of evidence."""
+    """Names of what a release's gate found to hold, or a person let pass, of one kind of evidence.
+
+    What was let pass is asked for again: a waiver ends, and the check that it was for does not end with it.
+    """
     evidence = manifest.verdict.evidence if manifest else ()
-    return tuple(dict.fromkeys(e.subject for e in evidence if e.kind == kind and e.finding is Finding.HOLDS))
+    counts = (Finding.HOLDS, Finding.WAIVED)
+    return tuple(dict.fromkeys(each.subject for each in evidence if each.kind == kind and each.finding in counts))
 
 
 def _require_cut_once(archive: Archive, cut: Entry) -> None:

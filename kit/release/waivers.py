@@ -200,11 +200,18 @@ def _tell_lapsed(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime, 
     return f"the waiver of {waiver.evidence} by {given.waiver.who} {state}: {given.waiver.reason}"
 
 
-def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime) -> str:
-    """How a waiver that a verdict used stands now: `until 2026-04-01`, `EXPIRED on …`, `REVOKED …`, `renewed until …`."""
-    given = find_decisive(waivers, waiver.evidence)
+def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime, *, signed: bool = False) -> str:
+    """How a waiver that a verdict used stands now: `until 2026-04-01`, `EXPIRED on …`, `REVOKED …`, `renewed until …`.
+
+    Args:
+        waiver: of the verdict.
+        waivers: of its environment, oldest first.
+        now: the time.
+        signed: only those that a trusted key signed count.
+    """
+    given = find_decisive(waivers, waiver.evidence, signed=signed)
     if given is None or given.waiver is None:
-        return "NOT IN THE LEDGER"
+        return "NOT IN THE LEDGER, or it does not count" if signed else "NOT IN THE LEDGER"
     if given.waiver.revoked:
         return f"REVOKED on {format_time(given.waiver.time)[:10]} by {given.waiver.who}: {given.waiver.reason}"
     if not given.waiver.holds_at(now):
@@ -213,10 +220,20 @@ def describe_state(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime
     return f"{renewed}until {given.waiver.until}"
 
 
-def list_standing(waivers: Sequence[GivenWaiver], now: datetime) -> Iterator[GivenWaiver]:
+def tell_state(given: GivenWaiver, waivers: Sequence[GivenWaiver], now: datetime) -> str:
+    """How a decision in a list of all stands now, in a few words; a newer one about the same evidence replaces it."""
+    waiver = given.waiver
+    if waiver is None:
+        return given.problem
+    if any(each.entry > given.entry and each.waiver and each.waiver.evidence == waiver.evidence for each in waivers):
+        return "replaced by a newer one"
+    return "revocation" if waiver.revoked else describe_state(waiver, waivers, now)
+
+
+def list_standing(waivers: Sequence[GivenWaiver], now: datetime, *, signed: bool = False) -> Iterator[GivenWaiver]:
     """Those that hold now: of each piece of evidence the newest, if it is none that was revoked or has expired."""
     for name in dict.fromkeys(each.waiver.evidence for each in waivers if each.waiver):
-        given = find_decisive(waivers, name)
+        given = find_decisive(waivers, name, signed=signed)
         if given and given.waiver and given.waiver.holds_at(now):
             yield given
 

@@ -19,7 +19,7 @@ from kit.ledger import Kind
 from kit.project import NOTEBOOKS
 from kit.provenance import describe_machine
 from kit.release.live import find_turn, list_checked
-from kit.release.waivers import GivenWaiver, find_decisive, find_newest, read_waivers
+from kit.release.waivers import GivenWaiver, find_decisive, find_newest, list_standing, read_waivers
 from kit.statement import describe_waiver
 
 
@@ -55,8 +55,15 @@ def revoke_waiver(workbench: Workbench, environment_name: str, check: str, reaso
         UsageError: there is none that holds.
     """
     environment = workbench.project.read_environment(environment_name)
-    evidence = name_evidence(workbench, environment, check)
     waivers = read_waivers(workbench.archive, environment.name, workbench.trusted_keys)
+    standing = {
+        given.waiver.evidence
+        for given in list_standing(waivers, workbench.clock(), signed=environment.policy.signed)
+        if given.waiver
+    }
+    # one that holds can be taken back whatever the gate of today asks for
+    named = next((name for name in (check, f"check:{check}", f"data:{check}") if name in standing), "")
+    evidence = named or name_evidence(workbench, environment, check)
     given = find_decisive(waivers, evidence, signed=environment.policy.signed)
     if given is None or given.waiver is None or not given.waiver.holds_at(workbench.clock()):
         raise UsageError(
@@ -79,11 +86,23 @@ def name_evidence(workbench: Workbench, environment: Environment, check: str) ->
     if kind not in WAIVABLE:
         raise UsageError(f"evidence {check!r}: kind {kind!r}{suggest(kind, WAIVABLE)}")
     known = _list_subjects(workbench, environment, kind)
-    named = subject.partition("=")[0].partition(" ")[0] if kind == "slice" else subject
-    if not named or named not in known:
+    if kind == "slice" and (found := _find_slice(environment, subject)):
+        known, named = found
+    else:
+        named = subject
+    if named not in known:
         where = f"the gate of {environment.name!r} has no {kind} of"
-        raise UsageError(f"{where} {named!r}: {named!r}{suggest(named, known)}")
+        raise UsageError(f"{where} {subject!r}: {named!r}{suggest(named, known)}")
     return f"{kind}:{subject}"
+
+
+def _find_slice(environment: Environment, subject: str) -> tuple[list[str], str] | None:
+    """The metrics that are limited in slices of a subject's column, and the metric that it names: `carrier=AA auc`."""
+    for column, limits in environment.gates.slices.items():
+        if subject.startswith((f"{column}=", f"{column} ")):
+            named = next((name for name in limits.metrics if subject.endswith(f" {name}")), subject.rpartition(" ")[2])
+            return sorted(limits.metrics), named
+    return None
 
 
 def _find_kind(workbench: Workbench, environment: Environment, name: str) -> str:

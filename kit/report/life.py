@@ -13,7 +13,7 @@ import msgspec
 from kit.archive import Archive
 from kit.errors import KitError
 from kit.release import GivenWaiver, Interval, read_history, read_waivers
-from kit.release.waivers import describe_state
+from kit.release.waivers import tell_state
 from kit.report.rows import FILTERS, ReleaseRow, WaiverRow
 from kit.report.style import page_policy, style_sheet
 
@@ -78,10 +78,9 @@ def _row_of(given: GivenWaiver, all_given: Sequence[GivenWaiver], now: datetime)
     if waiver is None:
         return WaiverRow(evidence=f"ledger entry {given.entry}", state=given.problem, who=given.who, time=given.time)
     newer = any(e.entry > given.entry and e.waiver and e.waiver.evidence == waiver.evidence for e in all_given)
-    state = "revoked" if waiver.revoked else describe_state(waiver, all_given, now)
     return WaiverRow(
         evidence=waiver.evidence,
-        state="replaced by a newer one" if newer else state,
+        state=tell_state(given, all_given, now),
         who=waiver.who,
         time=given.time,
         reason=waiver.reason,

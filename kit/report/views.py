@@ -175,7 +175,7 @@ def _list_refusals(records: list[Record]) -> list[ReleaseRow]:
             record=record.id,
             who=f"{record.machine.user}@{record.machine.host}",
             passed=False,
-            reasons=(record.failure.message,),
+            reasons=tuple(record.failure.message.split("\n  - ")[1:]) or (record.failure.message,),
         )
         for record in records
         if record.stage == RELEASE and record.failure and not record.reproduces

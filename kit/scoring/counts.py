@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 ROWS_IN, ROWS_OUT, ROWS_REJECTED = "rows_in", "rows_out", "rows_rejected"
+REJECTED = "rejected_"  # before a reason
 
 
 class RowCounts(msgspec.Struct, frozen=True):
@@ -33,7 +34,10 @@ class RowCounts(msgspec.Struct, frozen=True):
     @property
     def metrics(self) -> dict[str, int]:
         """The counts as metrics: `rows_in`, `rows_out`, `rows_rejected`, and `rejected_<reason>` for each reason."""
-        reasons = {f"rejected_{reason.replace(' ', '_')}": n for reason, n in sorted(self.rejected.items()) if reason}
+        reasons = Counter[str]()
+        for reason, n in sorted(self.rejected.items()):
+            if reason:
+                reasons[f"{REJECTED}{reason.replace(' ', '_')}"] += n  # two reasons may be written alike
         return {ROWS_IN: self.rows_in, ROWS_OUT: self.rows_out, ROWS_REJECTED: self.rows_rejected, **reasons}
 
 
@@ -86,4 +90,5 @@ def find_lost_rows(metrics: Mapping[str, Any]) -> str:
         what = "lost" if n_in > n_out + n_rejected else "made"
         n_off = abs(n_in - n_out - n_rejected)
         return f"{n_in:,} rows in are not {n_out:,} rows out and {n_rejected:,} rejected: {n_off:,} were {what}"
-    return ""
+    n_reasons = sum(n for name, n in metrics.items() if name.startswith(REJECTED) and isinstance(n, int))
+    return f"reasons for {n_reasons:,} rejected rows, but {n_rejected:,} were" if n_reasons > n_rejected else ""

@@ -95,7 +95,7 @@ def score_parquet(
     )
     kept = {name: value_type(opened.files[0].schema.field(name).type) for name in keep}
     layout = Layout(kept, choose_outputs(servable.signature.outputs, outputs), derive, constants or {})
-    marks = {RELEASE_KEY: release, RECORD_KEY: record, SOURCE_KEY: source_sha256, **(metadata or {})}
+    marks = {**(metadata or {}), RELEASE_KEY: release, RECORD_KEY: record, SOURCE_KEY: source_sha256}
     started = time.monotonic()
     with ExitStack() as stack:
         writer = _Writer(stack, layout, target, rejects, {name: text for name, text in marks.items() if text})

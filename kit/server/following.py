@@ -1,4 +1,7 @@
-"""Following what is live: the next release is made ready beside the one that answers, then takes over between two requests."""
+"""Following what is live: the next release is made ready beside the one that answers, then takes over between two requests.
+
+What answers is looked at each time, too: whether the waivers that it rests on still hold changes with the day alone.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from kit.files import remove_tree
 from kit.gate import Release
 from kit.server.log import Log
 from kit.server.metrics import Metrics
-from kit.server.served import Current, Loaded, Served
+from kit.server.served import Current, Identity, Loaded, Served
+
+StillHolds = Callable[[Identity], str]
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,30 @@ class Following:
         size: entries of the ledger; nothing else is read while it stays the same.
         find: the release that is live; None if none is.
         load: verifies a release and makes it ready; runs in a thread.
+        still_holds: why what answers may not be served any more, in a sentence; empty if it may. Asked at every look.
     """
 
     size: Callable[[], int]
     find: Callable[[], Release | None]
     load: Callable[[Release], Loaded]
+    still_holds: StillHolds
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A release that stays, whatever becomes live.
+
+    Attributes:
+        still_holds: as in `Following`.
+    """
+
+    still_holds: StillHolds
 
 
 class Follower:
     """Looks at what is live and lets it take over, once it is verified; one that is refused leaves all as it is.
+
+    What answers and may not be served any more goes on to answer, but is not ready, until it may again.
 
     Args:
         current: what answers.
@@ -41,7 +61,7 @@ class Follower:
         log: likewise; of a refusal once for each release.
     """
 
-    def __init__(self, current: Current, following: Following, metrics: Metrics, log: Log) -> None:
+    def __init__(self, current: Current, following: Following | Pinned, metrics: Metrics, log: Log) -> None:
         self._current, self._following, self._metrics, self._log = current, following, metrics, log
         self._seen = -1
         self._refused: set[str] = set()
@@ -63,17 +83,22 @@ class Follower:
         self._wake.set()
 
     async def look(self, *, is_asked: bool = False) -> None:
-        """Look once, and let take over what is live now.
+        """Look once: let take over what is live now, then see whether what answers may still be served.
 
         Args:
             is_asked: also if the ledger is as it was: a release that was refused is tried again.
         """
+        if isinstance(self._following, Following):
+            await self._follow(self._following, is_asked=is_asked)
+        await self._judge(self._current.served)
+
+    async def _follow(self, following: Following, *, is_asked: bool) -> None:
         what = "what is live"
         try:
-            size = await asyncio.to_thread(self._following.size)
+            size = await asyncio.to_thread(following.size)
             if size == self._seen and not is_asked:
                 return
-            release = await asyncio.to_thread(self._following.find)
+            release = await asyncio.to_thread(following.find)
             self._seen = size
             if release is None:
                 raise KitError("nothing is live any more")
@@ -81,18 +106,32 @@ class Follower:
             if (release.id, release.manifest_sha256) == (identity.release, identity.manifest_sha256):
                 return
             what = release.id
-            self._take_over(await self._load(release))
+            self._take_over(await self._load(following, release))
         except Exception as error:  # noqa: BLE001  whatever a ledger or a model does, the old release goes on
             self._refuse(what, error)
+
+    async def _judge(self, served: Served) -> None:
+        """Keep why what answers may not be served any more; what cannot be told does not hold. Each reason is told once."""
+        try:
+            lapsed = await asyncio.to_thread(self._following.still_holds, served.identity)
+        except Exception as error:  # noqa: BLE001  whatever a ledger does, requests are answered
+            lapsed = f"whether its waivers still hold cannot be told: {_describe(error)}"
+        if lapsed and lapsed != served.lapsed:
+            self._metrics.failed_reloads.inc()
+            identity = served.identity
+            self._log.tell("refused", release=identity.release, reason=lapsed, serving=identity.release)
+        elif served.lapsed and not lapsed:
+            self._log.tell("renewed", release=served.identity.release)
+        served.lapsed = lapsed
 
     async def wait_until_freed(self) -> None:
         """Return when no release of before is in memory any more."""
         while self._freeing:
             await asyncio.wait(set(self._freeing))
 
-    async def _load(self, release: Release) -> Loaded:
+    async def _load(self, following: Following, release: Release) -> Loaded:
         """A release, made ready in a thread; if no one waits for it any more, its folder is removed again."""
-        loading = asyncio.ensure_future(asyncio.to_thread(self._following.load, release))
+        loading = asyncio.ensure_future(asyncio.to_thread(following.load, release))
         try:
             return await asyncio.shield(loading)
         except asyncio.CancelledError:
@@ -115,9 +154,13 @@ class Follower:
         self._metrics.failed_reloads.inc()
         if what not in self._refused:
             self._refused.add(what)
-            reason = str(error) if isinstance(error, KitError | OSError) else type(error).__name__
             going_on = self._current.served.identity.release
-            self._log.tell("refused", release=what, reason=reason, serving=going_on)
+            self._log.tell("refused", release=what, reason=_describe(error), serving=going_on)
+
+
+def _describe(error: Exception) -> str:
+    """What an error says, if it is one that names no value of a request."""
+    return str(error) if isinstance(error, KitError | OSError) else type(error).__name__
 
 
 async def free(served: Served) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import gc
-import importlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from kit.archive import VERDICT, Archive
+from kit.decision import Waiver
 from kit.environment import Environment, LiteRTLimits, decode_environment
 from kit.errors import IntegrityError, PolicyError, UsageError
 from kit.execute.signed import find_unsigned
 from kit.files import Clock, utc_now
-from kit.gate import Manifest, Release
+from kit.gate import Manifest, Release, Verdict
 from kit.model.golden import Golden, read_golden
+from kit.model.importing import QUIET, import_tensorflow_without_keras
 from kit.model.probe import compare_outputs
 from kit.model.servable import Servable, golden_columns, open_saved_model
 from kit.release.file import open_release_file
-from kit.release.live import describe_standing
+from kit.release.live import demands_signatures, describe_standing
 from kit.release.private import folder_of_user, private_folder
 from kit.release.soundness import require_sound
 from kit.release.waivers import find_expired
@@ -44,6 +47,7 @@ class Source(msgspec.Struct, frozen=True):
         folder: private folders are made below it.
         keys: those whose signatures count.
         clock: gives the time.
+        signed: the environment's file demands signed work, whatever policy a release froze.
     """
 
     archive: Archive
@@ -51,6 +55,7 @@ class Source(msgspec.Struct, frozen=True):
     folder: Path
     keys: Sequence[PublicKey] = ()
     clock: Clock = utc_now
+    signed: bool = False
 
 
 def load_release(source: Source, release: Release) -> Loaded:
@@ -65,7 +70,7 @@ def load_release(source: Source, release: Release) -> Loaded:
     environment = decode_environment(manifest.configuration, f"release {release.id}")
     if not environment.name == manifest.environment == release.environment:
         raise PolicyError(f"release {release.id} was never admitted to {release.environment!r}; `kit verify` says more")
-    keys = source.keys if environment.policy.signed else None
+    keys = _find_keys(source, manifest)
     if keys is not None:
         _require_trusted(source.archive, release, manifest, keys)
     _require_unexpired(release, find_expired(source.archive, manifest.verdict, source.clock(), keys))
@@ -93,13 +98,38 @@ def load_file(path: Path, base: Path, keys: Sequence[PublicKey] = (), clock: Clo
         unpacked = folder / "release"
         file = open_release_file(path, unpacked, keys)
         environment = decode_environment(file.manifest.configuration, f"release {file.release.id}")
-        now = clock()
-        lapsed = [waiver for waiver in file.manifest.verdict.waivers if not waiver.holds_at(now)]
-        _require_unexpired(
-            file.release, [f"the waiver of {each.evidence} held until {each.until.isoformat()}" for each in lapsed]
-        )
+        _require_unexpired(file.release, _tell_past(file.manifest.verdict.waivers, clock()))
         (unpacked / ARTIFACTS).rename(folder / ARTIFACTS)
         return open_model(file.release, file.manifest, environment, folder, file.project)
+
+
+def watch_release(source: Source) -> Callable[[Identity], str]:
+    """Gives a function that tells why a release of an archive may not be served any more: a sentence, empty if it may.
+
+    Nothing is read for a release that rests on no waiver; else its manifest once, and the ledger's waivers each time.
+    The function raises IntegrityError where the archive does not have what was loaded from it.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def read(identity: Identity) -> tuple[Verdict, Sequence[PublicKey] | None]:
+        release = source.archive.find_release(identity.release)
+        if release is None or release.manifest_sha256 != identity.manifest_sha256:
+            raise IntegrityError(f"the ledger has no release {identity.release} with the release.json that is served")
+        manifest = source.archive.read_manifest(release)
+        return manifest.verdict, _find_keys(source, manifest)
+
+    def tell(identity: Identity) -> str:
+        if not identity.waivers:
+            return ""
+        verdict, keys = read(identity)
+        return "; ".join(find_expired(source.archive, verdict, source.clock(), keys))
+
+    return tell
+
+
+def tell_past(identity: Identity, clock: Clock = utc_now) -> str:
+    """Why a release file may not be served any more: the waivers whose own day is over, in a sentence; empty if it may."""
+    return "; ".join(_tell_past(identity.waivers, clock()))
 
 
 def open_model(release: Release, manifest: Manifest, environment: Environment, folder: Path, project: str) -> Loaded:
@@ -131,16 +161,16 @@ def open_model(release: Release, manifest: Manifest, environment: Environment, f
         model = folder / "model" / name / version
         model.parent.mkdir(parents=True)
         (folder / ARTIFACTS / environment.gates.model).rename(model)
-        # as in the process that the gate asked, so that golden rows can agree
-        for variable, value in {"TF_ENABLE_ONEDNN_OPTS": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}.items():
+        for variable, value in QUIET.items():  # as in the process that the gate asked, so that golden rows can agree
             os.environ.setdefault(variable, value)
-        importlib.import_module("tensorflow")
+        import_tensorflow_without_keras()
         spare_collector()
         servable = open_saved_model(model, golden.signature)
     require_types(servable.signature)
     ask_golden(servable, golden, settings.max_batch_rows, release.id)
     platform = _PLATFORMS[settings.representation]
-    identity = Identity(release.id, name, version, release.manifest_sha256, golden.signature, platform)
+    waivers = manifest.verdict.waivers
+    identity = Identity(release.id, name, version, release.manifest_sha256, golden.signature, platform, waivers)
     return Loaded(identity, servable, settings, folder)
 
 
@@ -199,8 +229,17 @@ def _open_litert(artifacts: Path, limits: LiteRTLimits) -> Servable:
     return open_litert(artifacts / limits.model, artifacts / limits.encoding)
 
 
+def _find_keys(source: Source, manifest: Manifest) -> Sequence[PublicKey] | None:
+    """Those whose signatures count where signed work is demanded, by the environment's file or by the release; else None."""
+    return source.keys if source.signed or demands_signatures(manifest) else None
+
+
 def _require_trusted(archive: Archive, release: Release, manifest: Manifest, keys: Sequence[PublicKey]) -> None:
     where = f"release {release.id} demands signed work (policy.signed)"
+    if not demands_signatures(manifest):
+        where = (
+            f"release {release.id} must be signed, as environments/{release.environment}.toml demands (policy.signed)"
+        )
     if not keys:
         raise PolicyError(f"{where}, and no key is trusted here: put trusted_keys into [tool.kit]")
     standing, signer = judge_envelope(archive.read_envelope(release.record, VERDICT), keys)
@@ -209,6 +248,10 @@ def _require_trusted(archive: Archive, release: Release, manifest: Manifest, key
     for record in (release.record, manifest.training_record):
         if problem := find_unsigned(archive, archive.read_record(record), keys):
             raise PolicyError(f"{where}, but {problem}")
+
+
+def _tell_past(waivers: Sequence[Waiver], now: datetime) -> list[str]:
+    return [f"the waiver of {each.evidence} held until {each.until}" for each in waivers if not each.holds_at(now)]
 
 
 def _require_unexpired(release: Release, expired: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from kit.errors import UsageError
 from kit.server.app import App
 from kit.server.draining import drain
-from kit.server.following import Follower, Following, free
+from kit.server.following import Follower, Following, Pinned, free
 from kit.server.log import Log, LogHandler
 from kit.server.metrics import Metrics
 from kit.server.protocol import KEEP_ALIVE_S, Protocol
@@ -94,15 +94,16 @@ def _refuse(where: str, error: OSError | UnicodeError) -> UsageError:
 
 
 def serve(
-    load: Callable[[], Loaded], bound: socket.socket, announce: Announce, following: Following | None = None
+    load: Callable[[], Loaded], bound: socket.socket, announce: Announce, following: Following | Pinned | None = None
 ) -> None:
-    """Serve until SIGTERM or SIGINT; SIGHUP looks at once at what is live.
+    """Serve until SIGTERM or SIGINT; SIGHUP looks at once at what is live, and whether what answers may still be served.
 
     Args:
         load: gives what answers first; no one can connect before.
         bound: is listened on, and closed at the end.
         announce: is given what answers, and the address, as soon as it does.
-        following: where releases come from that may take over; None to stay with the first.
+        following: where releases come from that may take over; `Pinned` stays with the first and looks only whether it may
+            still be served; None looks at nothing.
     """
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_S)
@@ -133,13 +134,16 @@ def _signals_while_loading() -> Iterator[None]:
         signal.signal(signal.SIGHUP, hang_up)
 
 
-async def _serve(loaded: Loaded, bound: socket.socket, announce: Announce, following: Following | None) -> None:
+async def _serve(
+    loaded: Loaded, bound: socket.socket, announce: Announce, following: Following | Pinned | None
+) -> None:
     metrics, log = Metrics(), Log(_write_line)
     current = Current(Served(loaded, metrics), metrics)
     follower = Follower(current, following, metrics, log) if following else None
     server, stop = Server(_configure(App(current, metrics, log))), asyncio.Event()
     try:
-        with _handled_signals(stop, follower, log), _uvicorn_log(log):
+        follows = isinstance(following, Following)
+        with _handled_signals(stop, follower, log, follows=follows), _uvicorn_log(log):
             serving = await server.start(bound)
             address, identity = format_address(bound), current.served.identity
             log.tell("serving", release=identity.release, model=identity.model, address=address)
@@ -191,14 +195,14 @@ def _configure(app: App) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def _handled_signals(stop: asyncio.Event, follower: Follower | None, log: Log) -> Iterator[None]:
+def _handled_signals(stop: asyncio.Event, follower: Follower | None, log: Log, *, follows: bool) -> Iterator[None]:
     """While entered, SIGTERM and SIGINT stop, SIGHUP looks at what is live."""
     loop = asyncio.get_running_loop()
 
     def look() -> None:
         if follower:
             follower.wake()
-        else:
+        if not follows:
             log.tell("stayed", detail="SIGHUP has nothing to follow: serve with --env to follow what is live")
 
     for number, handle in {signal.SIGTERM: stop.set, signal.SIGINT: stop.set, signal.SIGHUP: look}.items():

@@ -133,7 +133,7 @@ class Routes:
 
     @property
     def _is_ready(self) -> bool:
-        return not (self._current.is_draining or self._served.is_stuck)
+        return not (self._current.is_draining or self._served.is_stuck or self._served.lapsed)
 
     async def _tell_metrics(self, _: Request) -> Answer:
         return Answer(self._metrics.encode(), media_type=MEDIA_TYPE)

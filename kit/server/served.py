@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from kit.decision import Waiver
 from kit.environment import Serving
 from kit.model.servable import Servable
 from kit.server.batcher import Batcher, Outputs
@@ -26,6 +27,7 @@ class Identity(msgspec.Struct, frozen=True):
         manifest_sha256: digest of its release.json.
         signature: name of the SavedModel's signature.
         platform: as the Open Inference Protocol names kinds of models.
+        waivers: that its verdict relies on; empty if it passed its gate without any.
     """
 
     release: str
@@ -34,6 +36,7 @@ class Identity(msgspec.Struct, frozen=True):
     manifest_sha256: str
     signature: str
     platform: str
+    waivers: tuple[Waiver, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class Served:
             loaded.settings.max_queue_rows,
             metrics.count_batch,
         )
+        self.lapsed = ""  # why it may not be served any more, a sentence; the follower keeps it
         self.headers = ((b"x-kit-release", loaded.identity.release.encode()),)
         self._n_held = 0
         self._freed = asyncio.Event()

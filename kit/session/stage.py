@@ -218,7 +218,8 @@ class StageSession:
         if problem:
             raise StageError(problem, self._context.record)
         self._is_counted = True
-        for name, value in metrics.items():
+        before = dict.fromkeys(add_counts(self._scored.values()).metrics, 0)  # a reason that no longer has any rows
+        for name, value in (before | metrics).items():
             self.metric(name, value)
 
     def write_table(self, table: Any, name: str) -> None:
