@@ -380,8 +380,9 @@ def test_exported_release_runs_in_an_empty_folder_without_git(tmp_path: Path) ->
     shutil.move(tmp_path / "project", tmp_path / "gone")
     (here / "batch.csv").write_text("x\n2\n4\n6\n")
     called = call_kit(
-        here, "run", path.name, "--input", "raw.csv=batch.csv", "--limit", "3", "--report", "pages", "--json"
-    )
+        here, "run", path.name, "--input", "raw.csv=batch.csv", "--limit", "3", "--report", "pages",
+        "--output", "scored", "--json",
+    )  # fmt: skip
     assert called.code == 0, called.err
     record = called.json["record"]
     assert (record["status"], record["release"], record["metrics"]) == ("succeeded", "staging-1", {"n_rows": 3})
@@ -391,7 +392,10 @@ def test_exported_release_runs_in_an_empty_folder_without_git(tmp_path: Path) ->
     assert archive.objects.read(answers.sha256) == b"1.0\n2.0\n3.0\n"
     log = (archive.record_folder(record["id"]) / "log.txt").read_text()
     assert "[secret TOKEN] staging-1" in log
-    assert sorted(each.name for each in here.iterdir()) == ["archive", "batch.csv", "pages", "staging-1.kit"]
+    assert (here / "scored/answers.csv").read_bytes() == b"1.0\n2.0\n3.0\n"
+    assert sorted(each.name for each in here.iterdir()) == ["archive", "batch.csv", "pages", "scored", "staging-1.kit"]
+    again = call_kit(here, "run", path.name, "--output", "scored")
+    assert (again.code, "expected a new or empty folder" in again.err) == (2, True)
     assert (here / "pages/index.html").is_file()
     verified = call_kit(here, "verify", "archive", "--json")
     assert verified.code == 0, verified.out

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kit.cli.console import UNSIGNED, ExampleCommand, LateEngine, ProgressLine, print_progress
+from kit.cli.outputs import copy_outputs, output_option, require_free
 from kit.errors import KitError
 from kit.files import utc_now
 from kit.graph import RELEASE, RUN
@@ -90,6 +91,7 @@ def _command_of(file: Path, stage: Stage) -> click.Command:
             ["--keys", "keys_file"], type=keys_file, help="Public keys to trust, as `kit key show` prints them."
         ),
         drift_option(),
+        output_option(),
         make_timeout_option(),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
@@ -108,6 +110,7 @@ def _run(file: Path, values: dict[str, Any]) -> None:
     from kit.release.file import open_release_file
     from kit.signing import read_public_keys
 
+    require_free(values["output"])
     keys = read_public_keys(values["keys_file"]) if values["keys_file"] else []
     with _private_folder() as private:
         released = open_release_file(file, private / "release", keys)
@@ -153,6 +156,7 @@ def _execute(released: ReleasedFile, keys: Sequence[PublicKey], private: Path, v
     workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
     try:
         step = Step(execute_plan(workbench, plan_run_of_file(workbench, released, order, drift)))
+        copy_outputs(archive, step.record, values["output"])
         if reports:
             _make_reports(workbench)
     finally:

@@ -21,6 +21,7 @@ from kit.cli.console import (
     print_progress,
     print_table,
 )
+from kit.cli.outputs import copy_outputs, output_option, require_free
 from kit.cli.release_group import make_release_group
 from kit.cli.terminal import printable
 from kit.errors import KitError, UsageError
@@ -64,7 +65,7 @@ def _command_of(stage: Stage) -> ExampleCommand:
         options.append(click.Option(["--from", "training"], default="", metavar="RECORD", help=help_from))
     if stage.name == RUN:
         options.append(click.Option(["--release", "release_id"], default="", help="Instead of the live release."))
-        options.append(drift_option())
+        options += [drift_option(), output_option()]
     example = f"kit {stage.name} --env dev{example_of(stage, options)}"
     options += make_parameter_options(stage, options)
     title = stage.title or stage.name
@@ -137,7 +138,10 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
         timeout_s=values["timeout_s"],
         allow_drift=values.get("allow_drift", False),
     )
-    step = execute_stage(open_workbench(appends=True), order, values.get("release_id", ""))
+    require_free(values.get("output"))
+    workbench = open_workbench(appends=True)
+    step = execute_stage(workbench, order, values.get("release_id", ""))
+    copy_outputs(workbench.archive, step.record, values.get("output"))
     show_step(step, as_json=values["as_json"])
 
 
