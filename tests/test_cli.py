@@ -261,3 +261,11 @@ def test_interrupt_is_told_in_json_too(kit: Kit, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("kit.cli.records.open_workbench", interrupt)
     called = kit("records", "--json")
     assert (called.code, called.json["error"]["kind"]) == (130, "InterruptedByUserError")
+
+
+def test_help_is_there_although_a_notebook_cannot_be_read(kit: Kit) -> None:
+    (kit.project.root / "notebooks/broken.ipynb").write_text("{bad")
+    called = kit("--help")
+    assert called.code == 0
+    assert "records" in called.out
+    assert "the project's stages cannot be listed: notebooks/broken.ipynb is not a notebook" in called.err

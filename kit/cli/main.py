@@ -48,6 +48,8 @@ class KitGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Stages first: they are what people come for."""
         names = _stage_names()
+        if names is None:  # a notebook that cannot be read takes the stages from the list, not the help from the screen
+            return list(_COMMANDS)
         return [*names, *([] if RUN in names else [RUN]), *_COMMANDS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -87,15 +89,17 @@ class KitGroup(click.Group):
         super().format_help(ctx, formatter)
 
 
-def _stage_names() -> list[str]:
+def _stage_names() -> list[str] | None:
+    """The project's stages in order, none outside of a project; None where they cannot be read, which is said."""
     from kit.project import find_project
 
     try:
         return [stage.name for stage in find_project(Path.cwd()).read_graph().stages]
     except KitError as error:
-        if "lies in no kit project" not in str(error):
-            click.echo(f"kit: the project's stages cannot be listed: {error}", err=True)
-        return []
+        if "lies in no kit project" in str(error):
+            return []
+        click.echo(f"kit: the project's stages cannot be listed: {error}", err=True)
+        return None
 
 
 @click.command(cls=KitGroup, context_settings={"help_option_names": ["-h", "--help"]})
