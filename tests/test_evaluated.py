@@ -198,7 +198,7 @@ def test_live_release_is_not_scored_where_no_limit_asks_for_it(gate: Gate) -> No
 def refusal_of_drop(gate: Gate, **gates: Any) -> str:
     """Why the comparison with what is live is refused."""
     (found,) = (each for each in gate.judge(**{"metrics": DROP, **gates}) if each.kind == "drop")
-    assert (found.subject, found.finding) == ("auc", REFUSES)
+    assert (found.subject, found.finding) == ("auc not compared", REFUSES)
     return found.detail.removeprefix("cannot be compared with staging-1 on the same data: ")
 
 
@@ -247,7 +247,7 @@ def test_live_release_that_cannot_be_relied_on_refuses_comparisons_and_leaves_bo
     held, dropped = gate.judge(metrics=limits(auc=MetricLimits(min=0.6, max_drop=0.1)))
     assert (held.kind, held.finding) == ("metric", HOLDS)
     assert dropped == Evidence(
-        "drop", "auc", REFUSES,
+        "drop", "auc not compared", REFUSES,
         "cannot be compared with the live release on the same data: cannot be read: object 3fa8… is not in the archive",
     )  # fmt: skip
     gate.live = LiveRelease("the live release")
@@ -263,7 +263,9 @@ def test_candidate_without_rows_or_model_refuses_every_limit(gate: Gate, missing
     assert found == [
         Evidence("metric", "evaluation.parquet", REFUSES, f"nothing was measured again: {sentence}"),
         Evidence("metric", "auc", HOLDS, "0.7, at least 0.6"),
-        Evidence("drop", "auc", REFUSES, f"cannot be compared with staging-1 on the same data: {sentence}"),
+        Evidence(
+            "drop", "auc not compared", REFUSES, f"cannot be compared with staging-1 on the same data: {sentence}"
+        ),
         Evidence("slice", "carrier", REFUSES, f"nothing was judged: {sentence}"),
     ]
 

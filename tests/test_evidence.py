@@ -235,7 +235,7 @@ def test_metric_that_dropped_below_the_live_release_on_the_same_rows_refuses(cas
 def test_live_release_that_cannot_be_scored_on_the_same_rows_refuses(case: Case) -> None:
     live(case, 0.7)
     assert refusal(case.judge()).startswith(
-        "drop auc: cannot be compared with staging-1 on the same data: give [gates.eval"
+        "drop auc not compared: cannot be compared with staging-1 on the same data: give [gates.eval"
     )
 
 
@@ -250,7 +250,7 @@ def test_unreadable_live_release_refuses(case: Case) -> None:
     case.archive.objects.path(case.archive.list_releases()[0].manifest_sha256).unlink()
     release, drop = case.judge().reasons
     assert release.startswith("metric live release: cannot be read")
-    assert drop.startswith("drop auc: cannot be compared with the live release")
+    assert drop.startswith("drop auc not compared: cannot be compared with the live release")
 
 
 def test_model_that_does_not_load_refuses(case: Case) -> None:

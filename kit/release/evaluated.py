@@ -20,6 +20,7 @@ from kit.project import NOTEBOOKS
 from kit.record import Record
 from kit.release.slices import NO_LIVE, judge_column
 
+NOT_COMPARED = "not compared"
 AGREEMENT = 1e-4  # a recorded metric and the gate's own may differ by so much, times max(1, the larger)
 NO_SOURCE = "give [gates.evaluation]: the training's output with the rows, the label, the model's output"
 
@@ -176,6 +177,7 @@ def _judge_drop(name: str, max_drop: float, evaluation: Evaluation, live_id: str
             problem = overall.explain_missing(name)
     if problem:
         detail = f"cannot be compared with {live_id} on the same data: {problem}"
-        return Evidence("drop", name, Finding.REFUSES, detail)
+        # a subject of its own: who waives that a metric dropped does not waive that nobody knows whether it did
+        return Evidence("drop", f"{name} {NOT_COMPARED}", Finding.REFUSES, detail)
     found = judge_drop(name, numbers[0], max_drop, numbers[1], live_id)
     return msgspec.structs.replace(found, detail=f"{found.detail}; both on {where}")

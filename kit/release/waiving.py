@@ -18,6 +18,7 @@ from kit.graph import BUILD, RELEASE, RUN
 from kit.ledger import Kind
 from kit.project import NOTEBOOKS
 from kit.provenance import describe_machine
+from kit.release.evaluated import NOT_COMPARED
 from kit.release.live import find_turn, list_checked
 from kit.release.waivers import GivenWaiver, find_decisive, find_newest, list_standing, read_waivers
 from kit.statement import describe_waiver
@@ -137,7 +138,8 @@ def _list_subjects(workbench: Workbench, environment: Environment, kind: str) ->
         case "metric":
             return sorted(gates.metrics)
         case "drop":
-            return sorted(name for name, limits in gates.metrics.items() if limits.max_drop is not None)
+            names = sorted(name for name, limits in gates.metrics.items() if limits.max_drop is not None)
+            return [*names, *(f"{name} {NOT_COMPARED}" for name in names)]
         case "promotion":
             return [BUNDLE]
         case _:
