@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from kit.errors import UndecidableError
 
@@ -136,11 +136,16 @@ def sha256_file(path: Path) -> str:
 
 def copy_and_hash(source: Path, target: Path) -> tuple[str, int]:
     """Copy a regular file and give (sha256, bytes) of exactly what was written; see `open_regular`."""
-    digest, size_bytes = hashlib.sha256(), 0
     with open_regular(source) as reader, target.open("xb") as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size_bytes += writer.write(chunk)
+        return copy_stream(reader, writer)
+
+
+def copy_stream(source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
+    """Copy what is left of an open file, in pieces; gives (sha256, bytes) of what was written."""
+    digest, size_bytes = hashlib.sha256(), 0
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+        size_bytes += target.write(chunk)
     return digest.hexdigest(), size_bytes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.resources
 import io
 import stat
@@ -30,7 +29,7 @@ from kit.crate.metadata import describe_contents
 from kit.crate.proof import make_proof
 from kit.crate.stated import require_stated
 from kit.errors import IntegrityError, UsageError
-from kit.files import CHUNK_BYTES, sync_file, sync_folder, temporary_beside
+from kit.files import copy_stream, open_regular, sync_file, sync_folder, temporary_beside
 from kit.gate import Release
 from kit.names import find_unportable
 from kit.record import Record
@@ -149,16 +148,12 @@ def _write(path: Path, files: Iterable[CrateFile], folders: Iterable[str]) -> No
 
 
 def _open(file: CrateFile) -> contextlib.AbstractContextManager[IO[bytes]]:
-    return io.BytesIO(file.source) if isinstance(file.source, bytes) else file.source.open("rb")
+    return io.BytesIO(file.source) if isinstance(file.source, bytes) else open_regular(file.source)
 
 
 def _copy(file: CrateFile, source: IO[bytes], target: IO[bytes]) -> None:
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-        target.write(chunk)
-    if digest.hexdigest() != file.sha256:
+    sha256, _ = copy_stream(source, target)
+    if sha256 != file.sha256:
         raise IntegrityError(
-            f"{file.path} was changed in the archive: expected the digest {file.sha256[:12]}…, "
-            f"found {digest.hexdigest()[:12]}…"
+            f"{file.path} was changed in the archive: expected the digest {file.sha256[:12]}…, found {sha256[:12]}…"
         )

@@ -17,7 +17,7 @@ from kit.artifact import Artifact
 from kit.bundle import Bundle
 from kit.errors import IntegrityError, NotFoundError, UsageError
 from kit.execute.plan import BUNDLE
-from kit.files import CHUNK_BYTES, open_regular, read_regular, sha256_bytes, sync_file, sync_folder, temporary_beside
+from kit.files import copy_stream, open_regular, read_regular, sha256_bytes, sync_file, sync_folder, temporary_beside
 from kit.gate import Manifest, Release
 from kit.release.contents import ARTIFACTS, LOCK, MARKER, README, SUMS, Marker, open_contents, record_file
 from kit.release.difference import readable_release
@@ -165,13 +165,10 @@ def _open(member: _Member) -> IO[bytes]:
 
 
 def _copy(member: _Member, source: IO[bytes], target: IO[bytes]) -> None:
-    digest = hashlib.sha256()
-    while chunk := source.read(CHUNK_BYTES):
-        digest.update(chunk)
-        target.write(chunk)
-    if digest.hexdigest() != member.sha256:
+    sha256, _ = copy_stream(source, target)
+    if sha256 != member.sha256:
         raise IntegrityError(
-            f"{member.name} was changed in the archive: expected {short(member.sha256)}, found {short(digest.hexdigest())}"
+            f"{member.name} was changed in the archive: expected {short(member.sha256)}, found {short(sha256)}"
         )
 
 
