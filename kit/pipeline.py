@@ -18,13 +18,14 @@ from kit.release import PROBES, Probes, cut_release, plan_promotion, plan_releas
 class Step:
     """What one stage of a pipeline left: its record, for `release` also the release that it cut, or why one was refused.
 
-    `waivers`: those that the release rests on.
+    `waivers`: those that the release rests on. `reused`: nothing was executed, the record was up to date already.
     """
 
     record: Record
     release: Release | None = None
     reasons: tuple[str, ...] = ()
     waivers: tuple[Waiver, ...] = ()
+    reused: bool = False
 
 
 def execute_stage(workbench: Workbench, order: Order, release_id: str = "", probes: Probes = PROBES) -> Step:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import secrets
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,6 +16,9 @@ from kit.files import canonical_json, leave_out_empty
 from kit.parameter import ResolvedParameter
 
 FORMAT = 1
+
+# Keys that came later: older records, which lack them, keep their bytes.
+_LATER = ("drift", "key", "start", "preloaded", "sweep", "attempts")
 
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -155,7 +158,10 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """One execution of one stage. Times are UTC; sizes in bytes; durations in seconds.
 
     `release`: id of the release that a `run` executed. `reproduces`: id of the record that this execution did again.
-    `drift`: what differed from that release and was allowed to, a sentence each.
+    `drift`: what differed from that release and was allowed to, a sentence each. `key`: digest of everything that decides
+    what the execution gives, see `kit.execute.key`. `start`: `cold` for a kernel in a new interpreter, `warm` for one forked
+    from a process that had imported `preloaded` before. `sweep`: digest of the sweep that it is a point of. `attempts`: ids of
+    earlier, unsuccessful executions of the same key whose scratch folder this one went on with, oldest first.
     """
 
     format: int = FORMAT
@@ -182,6 +188,11 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     release: str | None = None
     reproduces: str | None = None
     drift: tuple[str, ...] = ()
+    key: str = ""
+    start: Literal["", "cold", "warm"] = ""
+    preloaded: tuple[str, ...] = ()
+    sweep: str = ""
+    attempts: tuple[str, ...] = ()
 
     @property
     def succeeded(self) -> bool:
@@ -200,7 +211,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def encode(self) -> bytes:
         """Canonical JSON, the bytes of record.json."""
         plain = msgspec.to_builtins(self, builtin_types=(datetime,))
-        return canonical_json(leave_out_empty(plain, ("drift",)))  # it came later: older records keep their bytes
+        return canonical_json(leave_out_empty(plain, _LATER))
 
 
 def decode_record(data: bytes, where: str) -> Record:

@@ -162,6 +162,21 @@ class Archive(LedgeredArchive):
                 return record
         return None
 
+    def newest_of(self, stage: str, environment: str, key: str = "") -> Record | None:
+        """The succeeded record of a stage in an environment that ended last; see `newest`. Never an imported one.
+
+        Args:
+            stage: its name.
+            environment: its name.
+            key: only one of this key; empty for any.
+        """
+
+        def accept(record: Record) -> bool:
+            is_asked = record.stage == stage and record.environment == environment and (not key or record.key == key)
+            return is_asked and record.succeeded and not self.is_imported(record)
+
+        return self.newest(accept)
+
 
 def open_archive(folder: Path, name: str, key: SigningKey | None = None, memory: Path | None = None) -> Archive:
     """The archive in a folder, made if there is none; see `Archive`.

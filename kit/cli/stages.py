@@ -58,6 +58,8 @@ def _command_of(stage: Stage) -> ExampleCommand:
             ["--input", "inputs"], multiple=True, metavar="NAME=RECORD|PATH", help="Read this instead of the newest."
         ),
         make_timeout_option(),
+        *start_options(),
+        click.Option(["--force", "force"], is_flag=True, help="Execute although an up-to-date record is there."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
     if stage.name == RELEASE:
@@ -89,6 +91,16 @@ def drift_option() -> click.Option:
     """`--allow-drift`, of what runs a release."""
     help_text = "Run although packages, Python or the environment's file differ, where the release's policy permits it."
     return click.Option(["--allow-drift", "allow_drift"], is_flag=True, help=help_text)
+
+
+def start_options() -> list[click.Parameter]:
+    """`--warm` and `--cold`, of what executes a stage."""
+    warm = "Fork the kernel from a process that has imported the stage's libraries; the default in dev."
+    cold = "Start the kernel in a new interpreter; the default where only a build may execute."
+    return [
+        click.Option(["--warm", "start"], flag_value="warm", help=warm),
+        click.Option(["--cold", "start"], flag_value="cold", help=cold),
+    ]
 
 
 def make_timeout_option() -> click.Option:
@@ -137,6 +149,8 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
         inputs=split_inputs(values["inputs"]) | _name_training(values),
         timeout_s=values["timeout_s"],
         allow_drift=values.get("allow_drift", False),
+        reuse=not values["force"],
+        start=values["start"] or "",
     )
     require_free(values.get("output"))
     workbench = open_workbench(appends=True)

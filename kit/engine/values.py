@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from kit.record import CellOutcome, Failure, Status
 
 OUTPUT_BUDGET_BYTES = 10_000_000
+
+
+class Start(enum.StrEnum):
+    """How a kernel comes to be."""
+
+    COLD = "cold"  # a new interpreter
+    READY = "ready"  # forked from a process that has imported ipykernel, and nothing that notebooks import
+    WARM = "warm"  # forked from a process that has also imported the libraries that the notebook will
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +33,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         secrets: name -> value, replaced in everything that is written.
         timeout_s: for the whole of it, kernel start included; None for no limit.
         output_budget_bytes: of output kept per cell.
+        start: how the kernel shall come to be; where it cannot, it is a cold one.
+        preload: for a warm start: dotted names of the modules to have imported, in the order of the notebook's imports.
     """
 
     notebook: dict[str, Any]
@@ -35,6 +45,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     secrets: dict[str, str] = {}
     timeout_s: float | None = None
     output_budget_bytes: int = OUTPUT_BUDGET_BYTES
+    start: Start = Start.COLD
+    preload: tuple[str, ...] = ()
 
 
 class Event(enum.StrEnum):
@@ -73,6 +85,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         failure: why, unless it succeeded.
         kernel_cpu_s: user and system time of the kernel and its ended children; None where the system does not tell.
         peak_memory_bytes: the kernel's largest resident set; None where the system does not tell.
+        start: `cold` for a new interpreter, `warm` for a forked one; empty if no kernel was started.
+        preloaded: modules that were imported before the kernel was forked, by top-level name, sorted; the standard library
+            and what they import in turn not among them.
+        start_note: why a warm start that was asked for was not possible, a sentence; else empty.
     """
 
     status: Status
@@ -81,3 +97,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     kernel_cpu_s: float | None = None
     peak_memory_bytes: int | None = None
+    start: Literal["", "cold", "warm"] = ""
+    preloaded: tuple[str, ...] = ()
+    start_note: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from kit.environment.gates import EvaluationSource, Gates, LiteRTLimits, MetricLimits, SliceLimits
-from kit.environment.values import Environment, Limits, Policy, ReleasePolicy, SecretReference, Serving
+from kit.environment.values import Environment, Limits, Policy, ReleasePolicy, SecretReference, Serving, StageSettings
 from kit.errors import EnvironmentFileError, UnknownNameError, suggest
 from kit.graph import Graph
 from kit.parameter import ANY_JSON
@@ -58,6 +58,8 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
     _refuse_unknown_gate_keys(content.get("gates"), where)
     for name, reference in _items(content, "secrets"):
         _refuse_unknown_keys(reference, SecretReference, f"{where}, [secrets] {name}")
+    for name, settings in _items(content, "stages"):
+        _refuse_unknown_keys(settings, StageSettings, f"{where}, [stages.{name}]")
     _refuse_other_than_json(content, where)
     try:
         environment = msgspec.convert(content, Environment)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from kit.environment.gates import Gates
-from kit.files import canonical_json, sha256_bytes
+from kit.files import canonical_json, leave_out_empty, sha256_bytes
 from kit.graph import Graph, Stage
 
 
@@ -38,6 +38,20 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 4 * 3600.0
     output_bytes: Annotated[int, msgspec.Meta(gt=0)] = 10_000_000
+
+
+class StageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one stage is executed here.
+
+    Attributes:
+        retries: further attempts after an error that `transient` names.
+        transient: names of exceptions, or `KernelDied`, after which another attempt may succeed.
+        backoff_s: seconds before the first further attempt; doubled before each one after.
+    """
+
+    retries: Annotated[int, msgspec.Meta(ge=0, le=20)] = 0
+    transient: tuple[str, ...] = ()
+    backoff_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 1.0
 
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +99,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     policy: Policy = Policy()
     limits: Limits = Limits()
     serving: Serving = Serving()
+    stages: dict[str, StageSettings] = {}
 
     @property
     def training(self) -> str:
@@ -95,7 +110,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def configuration(self) -> dict[str, Any]:
         """The effective configuration as JSON values."""
         plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))  # lists, as a file has them
-        return plain
+        return leave_out_empty(plain, ("stages",))  # it came later: older releases keep their configuration
 
     @property
     def sha256(self) -> str:

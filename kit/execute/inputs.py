@@ -83,9 +83,7 @@ def newest_success(archive: Archive, stage: str, environment: str, reader: str) 
     Raises:
         NotFoundError: there is none; names the command that makes one.
     """
-    record = archive.newest(
-        lambda r: r.stage == stage and r.environment == environment and r.succeeded and not archive.is_imported(r)
-    )
+    record = archive.newest_of(stage, environment)
     if record is None:
         raise NotFoundError(
             f"stage {reader!r} needs a succeeded record of stage {stage!r} in environment {environment!r}, there is none; "

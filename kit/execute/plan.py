@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from kit.archive import Archive
 from kit.bundle import Bundle, make_bundle
-from kit.engine.values import Job, Outcome, Progress
+from kit.engine.values import Job, Outcome, Progress, Start
 from kit.environment import Environment, require_known_parameters
 from kit.errors import NotFoundError, PolicyError, UnknownNameError
 from kit.execute.inputs import ResolvedInput, resolve_inputs
@@ -22,6 +22,7 @@ from kit.signing import PublicKey, parse_public_key
 from kit.workspace import GateContext, ReleaseContext
 
 BUNDLE = "bundle.zip"
+DEVELOPMENT = "dev"
 
 
 class Engine(Protocol):
@@ -60,6 +61,9 @@ class Order:
         inputs: input name -> record id or path.
         timeout_s: instead of the environment's.
         allow_drift: for `run`: execute a release although something differs from it, where its policy permits that.
+        reuse: take a succeeded, intact record of the same key instead of executing again.
+        start: `cold` or `warm`; empty for what the environment has by default.
+        sweep: digest of the sweep that this is a point of.
     """
 
     stage: str
@@ -68,6 +72,9 @@ class Order:
     inputs: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float | None = None
     allow_drift: bool = False
+    reuse: bool = False
+    start: Literal["", "cold", "warm"] = ""
+    sweep: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,8 @@ class Plan:
     """What will be executed, down to the digest. Nothing of it is decided later.
 
     `reproduces` is the id of the record that is executed again, if it is one; `drift` what differs from the release that
-    is run and may, a sentence each.
+    is run and may, a sentence each. `key`: digest of all that decides what it gives, see `kit.execute.key`. `start` and
+    `preload`: how its kernel shall come to be, see `Job`. `sweep`: digest of the sweep that it is a point of.
     """
 
     stage: Stage
@@ -89,6 +97,10 @@ class Plan:
     release: ReleaseContext | None = None
     reproduces: str | None = None
     drift: tuple[str, ...] = ()
+    key: str = ""
+    start: Start = Start.COLD
+    preload: tuple[str, ...] = ()
+    sweep: str = ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -143,8 +155,29 @@ def finish_plan(
         dirty=bundle.is_dirty,
         build=build,
     )
-    timeout_s = order.timeout_s or environment.limits.timeout_s
-    return Plan(stage, environment, bundle, code, parameters, tuple(inputs), timeout_s, gate, release, drift=drift)
+    return Plan(
+        stage,
+        environment,
+        bundle,
+        code,
+        parameters,
+        tuple(inputs),
+        order.timeout_s or environment.limits.timeout_s,
+        gate,
+        release,
+        drift=drift,
+        start=choose_start(order, environment),
+        sweep=order.sweep,
+    )
+
+
+def choose_start(order: Order, environment: Environment) -> Start:
+    """How the kernel comes to be: as asked for, else warm while one works on it, and cold where only a build may execute."""
+    if order.start:
+        return Start(order.start)
+    if environment.policy.code == "build":
+        return Start.COLD
+    return Start.WARM if environment.name == DEVELOPMENT or order.sweep else Start.READY
 
 
 def choose_parameters(

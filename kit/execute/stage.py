@@ -130,6 +130,8 @@ def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Rec
         release=plan.release.id if plan.release else None,
         reproduces=plan.reproduces,
         drift=plan.drift,
+        key=plan.key,
+        sweep=plan.sweep,
     )
     return _redact(record, redactor)
 
@@ -176,6 +178,8 @@ def _make_job(
         secrets=secrets,
         timeout_s=plan.timeout_s,
         output_budget_bytes=plan.environment.limits.output_bytes,
+        start=plan.start,
+        preload=plan.preload,
     )
 
 
@@ -224,10 +228,9 @@ def _close(
         kernel_cpu_s=outcome.kernel_cpu_s if outcome else None,
         peak_memory_bytes=outcome.peak_memory_bytes if outcome else None,
     )
-    cells = outcome.cells if outcome else ()
-    return msgspec.structs.replace(
-        started, ended=ended, status=status, failure=failure, cells=cells, usage=usage, **facts
-    )
+    if outcome:
+        facts |= {"cells": outcome.cells, "start": outcome.start, "preloaded": outcome.preloaded}
+    return msgspec.structs.replace(started, ended=ended, status=status, failure=failure, usage=usage, **facts)
 
 
 def _redact(record: Record, redactor: Redactor) -> Record:
