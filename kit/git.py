@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from kit.errors import ProjectError
 
 _HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 
 
-def is_repository(folder: Path) -> bool:
-    """True if the folder lies in a git working tree and git is installed."""
+class Checkout(msgspec.Struct, frozen=True):
+    """A folder of a git working tree: what stands there, by paths below the folder with `/`, each list sorted.
+
+    Attributes:
+        commit: that is checked out; None before the first.
+        tracked: files that git tracks and that exist.
+        new: files that it neither tracks nor ignores.
+        changed: tracked files that differ from the commit, deleted ones too, and new ones.
+    """
+
+    commit: str | None
+    tracked: tuple[str, ...]
+    new: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+def read_checkout(folder: Path) -> Checkout | None:
+    """How a folder stands to git; None if it lies in no working tree, or git is not installed.
+
+    Raises:
+        ProjectError: git cannot read its own files.
+    """
+    status = ("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames", "--", ".")
+    asked = (("rev-parse", "--is-inside-work-tree", "--show-prefix"), ("ls-files", "-z", "--cached"), status)
     try:
-        return _git(folder, "rev-parse", "--is-inside-work-tree").strip() == "true"
-    except ProjectError:
-        return False
-
-
-def list_files(folder: Path, *, untracked: bool) -> list[str]:
-    """Paths below a folder that git tracks and that exist, with `/`, sorted; `untracked`: also new ones not ignored."""
-    selection = ["--cached", "--others", "--exclude-standard"] if untracked else ["--cached"]
-    names = set(_git(folder, "ls-files", "-z", *selection).split("\0")) - {""}
-    return sorted(name for name in names if os.path.lexists(folder / name))
-
-
-def read_commit(folder: Path) -> str | None:
-    """The commit that is checked out; None before the first."""
-    try:
-        return _git(folder, "rev-parse", "--verify", "HEAD").strip()
-    except ProjectError:
+        place, tracked, standing = _ask(folder, *asked)
+    except FileNotFoundError:
         return None
+    is_inside, _, prefix = place.text.partition("\n")
+    if place.fault or is_inside != "true":
+        return None
+    commit, changed, new = _parse_status(standing.require(), prefix.removesuffix("\n"))
+    root = os.fspath(folder)
+    there = {name for name in tracked.require().split("\0") if name and os.path.lexists(f"{root}/{name}")}
+    return Checkout(commit, tuple(sorted(there)), tuple(sorted(new)), tuple(sorted({*changed, *new})))
 
 
-def list_changes(folder: Path) -> list[str]:
-    """Tracked paths below a folder that differ from the commit, and new ones not ignored, sorted."""
-    output = _git(folder, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--", ".")
-    prefix = _git(folder, "rev-parse", "--show-prefix").removesuffix("\n")
-    names = [entry[3:] for entry in output.split("\0") if entry]
-    return sorted(name.removeprefix(prefix) for name in names)
+def _parse_status(output: str, prefix: str) -> tuple[str | None, list[str], list[str]]:
+    """(commit, changed, new) of `git status --porcelain=v2 --branch -z`: a path is the last of 9 fields, of a conflict of 11."""
+    commit, changed, new = None, [], []
+    for entry in output.split("\0"):
+        kind = entry[:2]
+        if entry.startswith("# branch.oid ") and not entry.endswith(" (initial)"):
+            commit = entry.rpartition(" ")[2]
+        elif kind in ("1 ", "u "):
+            changed.append(entry.split(" ", 8 if kind == "1 " else 10)[-1].removeprefix(prefix))
+        elif kind == "? ":
+            new.append(entry[2:].removeprefix(prefix))
+    return commit, changed, new
 
 
 def read_committed(folder: Path, name: str) -> bytes | None:
@@ -74,17 +98,61 @@ def commit_to_ref(folder: Path, ref: str, name: str, data: bytes, message: str) 
 
 
 def _git(folder: Path, *arguments: str, data: bytes = b"") -> str:
+    """What git says.
+
+    Raises:
+        ProjectError: it is not installed, or fails.
+    """
+    try:
+        return _finish(_start(folder, arguments, subprocess.PIPE), folder, arguments, data).require()
+    except FileNotFoundError as error:
+        raise ProjectError("git is not installed") from error
+
+
+def _ask(folder: Path, *questions: Sequence[str]) -> list[_Answer]:
+    """What git says to some questions, asked at the same time.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    processes = [_start(folder, question, subprocess.DEVNULL) for question in questions]
+    return [_finish(process, folder, question) for process, question in zip(processes, questions, strict=True)]
+
+
+class _Answer(NamedTuple):
+    """What git printed, and what went wrong."""
+
+    text: str
+    fault: str
+
+    def require(self) -> str:
+        """What it printed.
+
+        Raises:
+            ProjectError: it failed.
+        """
+        if self.fault:
+            raise ProjectError(self.fault)
+        return self.text
+
+
+def _start(folder: Path, arguments: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
     # safe.directory trusts other people's repositories, so none of their programs may run (core.fsmonitor).
     settings = ["core.quotePath=false", "core.fsmonitor=false", "safe.directory=*"]
     command = ["git", *(word for setting in settings for word in ("-c", setting)), *arguments]
     # In a git hook, GIT_DIR and the like name the repository of the hook; reading must not write the index.
     variables = {name: value for name, value in os.environ.items() if name not in _HOOK_VARIABLES}
     variables["GIT_OPTIONAL_LOCKS"] = "0"
-    try:
-        done = subprocess.run(command, cwd=folder, env=variables, input=data, capture_output=True, check=True)
-    except FileNotFoundError as error:
-        raise ProjectError("git is not installed") from error
-    except subprocess.CalledProcessError as error:
-        message = error.stderr.decode(errors="replace").strip()
-        raise ProjectError(f"git {arguments[0]} failed in {folder}: {message}") from error
-    return done.stdout.decode("utf-8", "surrogateescape")
+    return subprocess.Popen(
+        command, cwd=folder, env=variables, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _finish(
+    process: subprocess.Popen[bytes], folder: Path, arguments: Sequence[str], data: bytes | None = None
+) -> _Answer:
+    with process:
+        output, complaint = process.communicate(data)
+    message = complaint.decode(errors="replace").strip()
+    fault = f"git {arguments[0]} failed in {folder}: {message}" if process.returncode else ""
+    return _Answer(output.decode("utf-8", "surrogateescape"), fault)

@@ -1,10 +1,12 @@
 import io
 import json
 import os
+import pickle
 import stat
 import warnings
 import zipfile
 
+import msgspec
 import pytest
 from builders import code, commit_all, git, make_notebook, make_project, make_stage, write_files
 from hypothesis import given, settings
@@ -212,10 +214,10 @@ def test_entry_without_a_mode_becomes_a_plain_file(tmp_path):
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in "ab"] == [0o644, 0o755]
 
 
-def test_private_key_is_never_bundled(project):
-    write_files(
-        project.root, {"notebooks/k.txt": "name: ana\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"}
-    )
+@pytest.mark.parametrize("kind", ["", "RSA ", "OPENSSH ", "EC2"])
+def test_private_key_is_never_bundled(project, kind):
+    text = f"name: ana\n-----BEGIN {kind}PRIVATE KEY-----\nAAAA\n-----END {kind}PRIVATE KEY-----\n"
+    write_files(project.root, {"notebooks/k.txt": text})
     with pytest.raises(ProjectError, match=r"notebooks/k\.txt holds a private key"):
         make_bundle(project, tracked_only=False)
 
@@ -223,3 +225,29 @@ def test_private_key_is_never_bundled(project):
 def test_source_that_speaks_of_keys_is_bundled(project):
     write_files(project.root, {"notebooks/k.py": 'HEAD = "-----BEGIN PRIVATE KEY-----"\n'})
     assert "notebooks/k.py" in make_bundle(project, tracked_only=False).names()
+
+
+def test_what_was_read_of_a_bundle_belongs_to_its_bytes_alone(project):
+    bundle = make_bundle(project, tracked_only=False)
+    assert (bundle.read_graph() is bundle.read_graph(), len(bundle.sha256)) == (True, 64)
+    other = msgspec.structs.replace(bundle, data=make_zip(("a", FILE)))
+    assert (other.names(), other.sha256) == (["a"], sha256_bytes(other.data))
+    copy = pickle.loads(pickle.dumps(bundle))
+    assert (copy, copy.names(), copy.read_graph()) == (bundle, bundle.names(), bundle.read_graph())
+
+
+def test_file_in_a_folder_of_a_name_that_only_begins_like_an_environment_is_a_source(project):
+    write_files(project.root, {"environments-old/a": "", "storehouse/a": "", "environments/deep/a": ""})
+    names = make_bundle(project, tracked_only=False).names()
+    assert [name for name in names if name not in NAMES] == ["environments-old/a", "storehouse/a"]
+
+
+def test_project_that_is_its_own_archive_has_no_sources(tmp_path):
+    project = find_project(make_project(tmp_path / "project", STAGES, 'archive = "."'))
+    assert make_bundle(project, tracked_only=False).names() == []
+
+
+def test_notebook_is_stripped_again_when_it_has_changed(project):
+    first = make_bundle(project, tracked_only=False)
+    write_files(project.root, {"notebooks/train.ipynb": make_stage(["raw.csv"], ["other.keras"])})
+    assert make_bundle(project, tracked_only=False).read_graph() != first.read_graph()

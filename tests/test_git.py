@@ -1,10 +1,11 @@
 import shutil
+import subprocess
 
 import pytest
 from builders import commit_all, git, write_files
 
 from kit.errors import ProjectError
-from kit.git import is_repository, list_changes, list_files, read_commit
+from kit.git import Checkout, read_checkout, read_committed
 
 
 @pytest.fixture(scope="module")
@@ -21,50 +22,90 @@ def repo(committed, tmp_path):
 
 
 def test_clean_repository_has_a_commit_and_no_changes(repo):
-    assert is_repository(repo)
-    assert len(read_commit(repo)) == 40
-    assert list_changes(repo) == []
-    assert list_files(repo, untracked=True) == [".gitignore", "a.py", "größe ü.py", "part/b.py", "part/d.py"]
+    checkout = read_checkout(repo)
+    assert len(checkout.commit) == 40
+    tracked = (".gitignore", "a.py", "größe ü.py", "part/b.py", "part/d.py")
+    assert checkout == Checkout(checkout.commit, tracked, (), ())
 
 
 def test_paths_are_relative_to_the_folder(repo):
     write_files(repo, {"part/b.py": "2", "part/new ö.py": "", "a.py": "2", "part/x.log": ""})
-    assert list_changes(repo / "part") == ["b.py", "new ö.py"]
-    assert list_files(repo / "part", untracked=False) == ["b.py", "d.py"]
-    assert list_files(repo / "part", untracked=True) == ["b.py", "d.py", "new ö.py"]
+    checkout = read_checkout(repo / "part")
+    assert checkout == Checkout(checkout.commit, ("b.py", "d.py"), ("new ö.py",), ("b.py", "new ö.py"))
 
 
 def test_every_kind_of_change_is_seen(repo):
-    write_files(repo, {"größe ü.py": "2", "staged.py": "1", "new.py": "1"})
+    write_files(repo, {"größe ü.py": "2", "staged.py": "1", "new.py": "1", "meant.py": "1"})
     git(repo, "add", "staged.py")
+    git(repo, "add", "--intent-to-add", "meant.py")
     git(repo, "mv", "a.py", "moved.py")
     (repo / "part" / "b.py").unlink()
     (repo / "part" / "d.py").chmod(0o755)
-    assert list_changes(repo) == [
-        "a.py", "größe ü.py", "moved.py", "new.py", "part/b.py", "part/d.py", "staged.py"
-    ]  # fmt: skip
-    assert "part/b.py" not in list_files(repo, untracked=True)
+    checkout = read_checkout(repo)
+    assert checkout.changed == (
+        "a.py", "größe ü.py", "meant.py", "moved.py", "new.py", "part/b.py", "part/d.py", "staged.py"
+    )  # fmt: skip
+    assert (checkout.new, "part/b.py" in checkout.tracked, "moved.py" in checkout.tracked) == (("new.py",), False, True)
+
+
+def test_file_taken_out_of_git_and_left_is_new_and_changed(repo):
+    git(repo, "rm", "--quiet", "--cached", "a.py")
+    checkout = read_checkout(repo)
+    assert ("a.py" in checkout.tracked, checkout.new, checkout.changed) == (False, ("a.py",), ("a.py",))
+
+
+def test_conflict_is_a_change(repo):
+    git(repo, "checkout", "--quiet", "-b", "other")
+    write_files(repo, {"größe ü.py": "2"})
+    commit_all(repo)
+    git(repo, "checkout", "--quiet", "-")
+    write_files(repo, {"größe ü.py": "3"})
+    commit_all(repo)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repo, "merge", "other")
+    checkout = read_checkout(repo)
+    assert (checkout.changed, checkout.tracked.count("größe ü.py")) == (("größe ü.py",), 1)
+
+
+@pytest.mark.parametrize("name", ["a\nb.py", " lead.py", "trail ", 'quote".py', "# branch.oid x", "a -> b"])
+def test_odd_names_are_read_as_they_are(repo, name):
+    write_files(repo, {f"part/{name}": ""})
+    assert read_checkout(repo).new == (f"part/{name}",)
+    assert read_checkout(repo / "part").new == (name,)
+    commit_all(repo)
+    write_files(repo, {f"part/{name}": "2"})
+    checkout = read_checkout(repo / "part")
+    assert (checkout.new, checkout.changed, name in checkout.tracked) == ((), (name,), True)
 
 
 def test_before_the_first_commit_there_is_none(tmp_path):
     git(tmp_path, "init", "--quiet")
-    assert (is_repository(tmp_path), read_commit(tmp_path), list_changes(tmp_path)) == (True, None, [])
+    assert read_checkout(tmp_path) == Checkout(None, (), (), ())
 
 
-def test_folder_without_git_is_no_repository(tmp_path):
-    assert (is_repository(tmp_path), read_commit(tmp_path)) == (False, None)
-    with pytest.raises(ProjectError, match=r"git ls-files failed in .*not a git repository"):
-        list_files(tmp_path, untracked=True)
+def test_folder_without_git_is_no_checkout(tmp_path):
+    assert (read_checkout(tmp_path), read_committed(tmp_path, "a.py")) == (None, None)
 
 
-def test_missing_git_is_no_repository(repo, tmp_path, monkeypatch):
+def test_missing_git_is_no_checkout(repo, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert not is_repository(repo)
-    with pytest.raises(ProjectError, match="git is not installed"):
-        list_changes(repo)
+    assert read_checkout(repo) is None
+
+
+def test_damaged_repository_is_an_error_and_not_no_checkout(repo):
+    (repo / ".git" / "index").write_bytes(b"damaged")
+    with pytest.raises(ProjectError, match=r"git (ls-files|status) failed in .*index"):
+        read_checkout(repo)
 
 
 def test_repository_of_a_surrounding_hook_is_not_mistaken_for_ours(repo, tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
-    assert list_changes(repo) == []
+    assert read_checkout(repo).changed == ()
+
+
+def test_committed_bytes_are_those_of_the_commit(repo):
+    write_files(repo, {"a.py": "2"})
+    assert (read_committed(repo, "a.py"), read_committed(repo / "part", "b.py"), read_committed(repo, "nothing")) == (
+        b"1", b"1", None
+    )  # fmt: skip

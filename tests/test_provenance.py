@@ -1,7 +1,8 @@
 import os
+import re
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 
 import pytest
 
@@ -17,6 +18,7 @@ from kit.provenance import (
     list_packages,
     process_mark,
     requirements_text,
+    scan_packages,
 )
 from kit.record import Process
 
@@ -33,6 +35,85 @@ def test_packages_are_normalised_and_sorted():
     assert list(packages) == sorted(packages)
     assert dict(packages)["great-expectations"] == version("great_expectations")
     assert requirements_text().splitlines()[0] == "{}=={}".format(*packages[0])
+
+
+def distributions_in(folder):
+    found = {}
+    for each in distributions(path=[str(folder)]):
+        if each.name and each.version:
+            found.setdefault(re.sub(r"[-_.]+", "-", each.name).lower(), each.version)
+    return found
+
+
+def write_metadata(folder, name, text):
+    (folder / name).mkdir(parents=True)
+    (folder / name / "METADATA").write_bytes(text.encode())
+
+
+def test_packages_are_those_that_the_standard_library_finds():
+    found = {}
+    for entry in reversed(sys.path):
+        found |= distributions_in(entry)
+    assert dict(list_packages()) == found
+    assert kit_version() == version("kit-ml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Metadata-Version: 2.4\nName: a.B\nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nName: a\nVersion: 1.0\n\nName: other\n",
+        "Metadata-Version: 2.4\r\nName: a\r\nVersion: 1.0\r\nSummary: x\r\n",
+        "Metadata-Version: 2.4\nVersion: 1.0\nClassifier: x :: y\nName: a\n\nbody\n",
+        "metadata-version: 2.4\nNAME: a\nversion: 1.0\nSummary: x\n",
+    ],
+)
+def test_metadata_as_installers_leave_them_are_read_without_the_standard_library(tmp_path, text):
+    write_metadata(tmp_path, "a-1.0.dist-info", text)
+    (found,) = scan_packages([str(tmp_path / "nowhere"), str(tmp_path)]).items()
+    assert {found[0]: found[1][0]} == distributions_in(tmp_path)
+    assert found[1][1] == f"{tmp_path}/a-1.0.dist-info"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "\nName: a\nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nName: a\nVersion: 1.0\n  .1\n",
+        "Metadata-Version: 2.4\nName: a\n\tb\nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nName: a \nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nName: a\nName: b\nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nno field\nName: a\nVersion: 1.0\nSummary: x\n",
+        "Metadata-Version: 2.4\nName: a\nSummary: x\n\nVersion: 1.0\n\n",
+    ],
+)
+def test_metadata_that_begin_in_another_way_are_left_to_the_standard_library(tmp_path, text):
+    write_metadata(tmp_path, "a-1.0.dist-info", text)
+    assert scan_packages([str(tmp_path)]) is None
+
+
+@pytest.mark.parametrize("kind", ["egg", "zip", "twice", "no metadata"])
+def test_installations_of_other_kinds_are_left_to_the_standard_library(tmp_path, kind):
+    text = "Metadata-Version: 2.4\nName: a\nVersion: 1.0\nSummary: x\n"
+    write_metadata(tmp_path, "a-1.0.dist-info", text)
+    assert scan_packages([str(tmp_path)]) is not None
+    if kind == "egg":
+        (tmp_path / "b.egg-info").touch()
+    elif kind == "twice":
+        write_metadata(tmp_path, "a-0.9.dist-info", text)
+    elif kind == "no metadata":
+        (tmp_path / "b-1.0.dist-info").mkdir()
+    else:
+        (tmp_path / "lib.zip").touch()
+    assert scan_packages([str(tmp_path), *([str(tmp_path / "lib.zip")] if kind == "zip" else [])]) is None
+
+
+def test_first_of_two_installations_on_the_path_counts(tmp_path):
+    for number, folder in enumerate(("one", "two")):
+        text = f"Metadata-Version: 2.4\nName: a\nVersion: {number}\nSummary: x\n"
+        write_metadata(tmp_path / folder, "a.dist-info", text)
+    assert scan_packages([str(tmp_path / "two"), str(tmp_path / "one")])["a"][0] == "1"
 
 
 def test_lock_that_is_installed_has_no_difference(tmp_path):

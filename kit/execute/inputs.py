@@ -10,6 +10,7 @@ import msgspec
 
 from kit.archive import Archive
 from kit.artifact import Artifact, InputArtifact
+from kit.digests import Digests
 from kit.environment import Environment
 from kit.errors import NotFoundError, PolicyError, UnknownNameError, UsageError
 from kit.graph import Graph, Stage
@@ -36,6 +37,7 @@ def resolve_inputs(
     archive: Archive,
     root: Path,
     named: Mapping[str, str],
+    digests: Digests | None = None,
 ) -> tuple[ResolvedInput, ...]:
     """Decide and archive what a stage reads.
 
@@ -46,6 +48,7 @@ def resolve_inputs(
         archive: data sources are copied into its objects.
         root: the project's folder, to which data locations are relative.
         named: input name -> record id or path, as the command line has it.
+        digests: what is known of files, see `Objects.put_artifact`.
 
     Raises:
         UnknownNameError: `named` has a name that is no input.
@@ -65,11 +68,11 @@ def resolve_inputs(
                     f"environments/{environment.name}.toml demands signed work (policy.signed), but input {name!r} is to come "
                     f"from {named[name]!r} instead of a record of stage {producer.name!r}"
                 )
-            resolved.append(archive_source(name, named[name], archive, root, "the command line"))
+            resolved.append(archive_source(name, named[name], archive, root, "the command line", digests=digests))
         elif producer is None:
             where = f"environments/{environment.name}.toml"
             advice = f"; give it with --input {name}=PATH"
-            resolved.append(archive_source(name, environment.data[name], archive, root, where, advice))
+            resolved.append(archive_source(name, environment.data[name], archive, root, where, advice, digests))
         elif name in named:
             resolved.append(from_record(name, archive.find_record(named[name])))
         else:  # all that one producer wrote comes from one record, whatever ends while we look
@@ -112,8 +115,10 @@ def from_record(name: str, record: Record) -> ResolvedInput:
     return ResolvedInput(artifact, record=record.id)
 
 
-def archive_source(name: str, location: str, archive: Archive, root: Path, who: str, advice: str = "") -> ResolvedInput:
-    """Copy a data source into the archive's objects.
+def archive_source(
+    name: str, location: str, archive: Archive, root: Path, who: str, advice: str = "", digests: Digests | None = None
+) -> ResolvedInput:
+    """Copy a data source into the archive's objects; one that is known to be there as it is now is not read.
 
     Raises:
         NotFoundError: there is nothing at that location.
@@ -123,4 +128,4 @@ def archive_source(name: str, location: str, archive: Archive, root: Path, who: 
         raise NotFoundError(
             f"input {name!r}: {who} binds it to {location!r}, but there is no such file or folder{advice}"
         )
-    return ResolvedInput(archive.objects.put_artifact(name, path.resolve()), source=location)
+    return ResolvedInput(archive.objects.put_artifact(name, path.resolve(), digests), source=location)
