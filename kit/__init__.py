@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kit.errors import KitError
+    from kit.frames import records
     from kit.project import find_project, lint_notebooks, stage_graph
     from kit.provenance import compare_lock, list_packages
     from kit.session import StageSession, open_stage
@@ -24,6 +25,7 @@ __all__ = [
     "lint_notebooks",
     "list_packages",
     "open_stage",
+    "records",
     "stage_graph",
 ]
 
@@ -35,6 +37,7 @@ _HOMES = {
     "lint_notebooks": "kit.project",
     "list_packages": "kit.provenance",
     "open_stage": "kit.session",
+    "records": "kit.frames",
     "stage_graph": "kit.project",
 }
 

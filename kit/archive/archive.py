@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,25 +16,44 @@ from kit.archive.names import OPEN, STARTED, STATEMENT
 from kit.archive.opened import OpenRecord
 from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
 from kit.files import create_exclusive, read_regular, remove_tree, sha256_bytes, sync_folder
-from kit.ledger import Kind
+from kit.ledger import Entry, Kind
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
 from kit.signing import SigningKey
 from kit.statement import origin_of
 
+if TYPE_CHECKING:
+    from kit.index import Page, Query, RecordIndex
+
 
 class Archive(LedgeredArchive):
     """The whole archive, with its records. Many may write at once; nobody locks.
+
+    Args:
+        folder: where it lies.
+        origin: of its ledger.
+        key: to sign with.
+        memory: see `LedgeredArchive`.
+        index: file of the index, see `kit.index`; without one the archive itself is looked through.
 
     Attributes:
         unreadable: what the last listing of records had to leave out, and why.
     """
 
     def __init__(
-        self, folder: Path, origin: str = "", key: SigningKey | None = None, memory: Path | None = None
+        self,
+        folder: Path,
+        origin: str = "",
+        key: SigningKey | None = None,
+        memory: Path | None = None,
+        index: Path | None = None,
     ) -> None:
         super().__init__(folder, origin, key, memory)
         self.unreadable: list[str] = []
+        self._index = _open_index(self, index) if index else None
+
+    def _hints(self) -> RecordIndex | None:
+        return self._index if self._index and self._index.is_kept else None
 
     def open_record(self, started: Record, files: dict[str, bytes]) -> OpenRecord:
         """Announce an execution in the ledger and open its record, before its kernel starts.
@@ -65,6 +85,11 @@ class Archive(LedgeredArchive):
             return []
         names = (path.name for path in self.records_folder.iterdir())
         return sorted({name.removesuffix(OPEN) for name in names if not name.startswith(".")})
+
+    def has_record(self, record_id: str) -> bool:
+        """True if there is a record of exactly that id, open ones too: if `list_ids` has it."""
+        is_id = record_id[:1] not in ("", ".") and "/" not in record_id and not record_id.endswith(OPEN)
+        return is_id and any(os.path.lexists(self.records_folder / f"{record_id}{end}") for end in ("", OPEN))
 
     def read_record(self, record_id: str) -> Record:
         """A record; one that was never closed reads `started` while its process lives, then `lost`.
@@ -100,8 +125,7 @@ class Archive(LedgeredArchive):
         opened = self.records_folder / f"{record_id}{OPEN}"
         with contextlib.suppress(OSError):
             sha256 = sha256_bytes(read_regular(opened / STATEMENT))
-            entries = (entry for entry in self.ledger.read_back() if entry.record == record_id)
-            if any(entry.kind is Kind.END and entry.sha256 == sha256 for entry in entries):
+            if any(entry.kind is Kind.END and entry.sha256 == sha256 for entry in self.tell_of(record_id)):
                 os.rename(opened, self.records_folder / record_id)  # noqa: PTH104 - fails on a non-empty target
         return (self.records_folder / record_id).is_dir()
 
@@ -119,6 +143,22 @@ class Archive(LedgeredArchive):
             except (IntegrityError, NotFoundError) as error:
                 self.unreadable.append(str(error))
 
+    def search(self, query: Query) -> Page:
+        """Records by the facts that the index has of them; those that cannot be read are named in `unreadable`.
+
+        Raises:
+            UnknownNameError: the query names a metric or parameter that no record has.
+        """
+        self._index = self._index or _open_index(self)
+        page = self._index.find(query)
+        self.unreadable.clear()
+        for record_id in page.unread:
+            try:
+                self.read_record(record_id)  # to say why not, as it is now
+            except (IntegrityError, NotFoundError) as error:
+                self.unreadable.append(str(error))
+        return page
+
     def find_record(self, name: str) -> Record:
         """The record with that id, or with that unique beginning or end of it.
 
@@ -135,7 +175,9 @@ class Archive(LedgeredArchive):
             name: what a person wrote.
             ids: among these; None for the records that are there.
         """
-        ids = self.list_ids() if ids is None else ids
+        hints = self._hints()
+        if ids is None:
+            ids = (hints.list_named(name) if hints and name else None) or self.list_ids()
         found = [each for each in ids if each == name] or [e for e in ids if e.startswith(name) or e.endswith(name)]
         if not found or not name:
             raise UnknownSubjectError(f"no record is named {name!r}; `kit records` lists them")
@@ -149,14 +191,19 @@ class Archive(LedgeredArchive):
         Last by the ledger's order, because the clocks of several machines differ, and a record that no entry tells of was
         not made by kit. Never one that only did another again: it is proof, not a result.
         """
+        return self._choose(self.ledger.read_back(), accept)
+
+    def _choose(self, entries: Iterator[Entry], accept: Callable[[Record], bool]) -> Record | None:
+        """The first accepted record whose end or import an entry tells of."""
         self.unreadable.clear()
-        for entry in self.ledger.read_back():
+        for entry in entries:
             if entry.kind not in (Kind.END, Kind.IMPORT):
                 continue
             try:
                 record = self.read_record(entry.record)
             except (IntegrityError, NotFoundError) as error:
-                self.unreadable.append(str(error))
+                if str(error) not in self.unreadable:  # several entries may tell of one record
+                    self.unreadable.append(str(error))
                 continue
             if record.reproduces is None and accept(record):
                 return record
@@ -165,6 +212,8 @@ class Archive(LedgeredArchive):
     def newest_of(self, stage: str, environment: str, key: str = "") -> Record | None:
         """The succeeded record of a stage in an environment that ended last; see `newest`. Never an imported one.
 
+        A point of a sweep is a trial: it is given for its key only, and has to be named to be read or released.
+
         Args:
             stage: its name.
             environment: its name.
@@ -172,17 +221,40 @@ class Archive(LedgeredArchive):
         """
 
         def accept(record: Record) -> bool:
-            is_asked = record.stage == stage and record.environment == environment and (not key or record.key == key)
-            return is_asked and record.succeeded and not self.is_imported(record)
+            is_asked = record.stage == stage and record.environment == environment and record.succeeded
+            is_chosen = record.key == key if key else not record.sweep
+            return is_asked and is_chosen and not self.is_imported(record)
 
-        return self.newest(accept)
+        hints = self._hints()
+        return self._choose(self._tell_ends(hints, stage, environment, key), accept) if hints else self.newest(accept)
+
+    def _tell_ends(self, hints: RecordIndex, stage: str, environment: str, key: str) -> Iterator[Entry]:
+        """Entries that may be on the end of a succeeded record of a stage, newest first; all where there are no hints."""
+        state, size = hints.catch_up(), self.ledger.size()
+        before = min(state.covered, size) + 1
+        yield from map(self.ledger.read, range(size, before - 1, -1))
+        found: list[int] | None = None
+        while state.covered <= size and (found := hints.ends(stage, environment, key, state, before)):
+            yield from map(self.ledger.read, found)
+            before = found[-1]
+        if found is None:
+            yield from map(self.ledger.read, range(before - 1, 0, -1))
 
 
-def open_archive(folder: Path, name: str, key: SigningKey | None = None, memory: Path | None = None) -> Archive:
+def _open_index(archive: Archive, path: Path | None = None) -> RecordIndex:
+    """The index of an archive in a file, or in memory."""
+    from kit.index import RecordIndex
+
+    return RecordIndex(path, archive.folder, archive.read_record)
+
+
+def open_archive(
+    folder: Path, name: str, key: SigningKey | None = None, memory: Path | None = None, index: Path | None = None
+) -> Archive:
     """The archive in a folder, made if there is none; see `Archive`.
 
     Raises:
         IntegrityError: the folder holds an archive of another format, or other things.
     """
     make_marker(folder, name)
-    return Archive(folder, read_origin(folder), key, memory)
+    return Archive(folder, read_origin(folder), key, memory, index)

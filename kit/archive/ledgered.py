@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kit.archive.continuity import recall
 from kit.archive.names import OPEN, RELEASE_FILE, STATEMENT, VERDICT
@@ -17,6 +18,9 @@ from kit.ledger import Entry, Kind, Ledger, environment_of, release_number
 from kit.record import Record
 from kit.signing import Envelope, SigningKey, decode_envelope, make_envelope
 from kit.statement import Statement, subjects_of
+
+if TYPE_CHECKING:
+    from kit.index import RecordIndex, Told
 
 
 class LedgeredArchive:
@@ -95,8 +99,31 @@ class LedgeredArchive:
             self._is_continued = True
 
     def tell(self, *kinds: Kind) -> Iterator[Entry]:
-        """The ledger's entries of some kinds, newest first."""
-        return (entry for entry in self.ledger.read_back() if entry.kind in kinds)
+        """The ledger's entries of some kinds, newest first.
+
+        Raises:
+            IntegrityError: one that may be of these kinds cannot be read.
+        """
+        hints = self._hints()
+        told = hints.told(kinds) if hints else None
+        return (entry for entry in self._read_told(told) if entry.kind in kinds)
+
+    def tell_of(self, record_id: str) -> Iterator[Entry]:
+        """The ledger's entries about a record, newest first; see `tell`."""
+        hints = self._hints()
+        told = hints.told_of(record_id) if hints else None
+        return (entry for entry in self._read_told(told) if entry.record == record_id)
+
+    def _hints(self) -> RecordIndex | None:
+        """Who says where in the ledger to look; None for nobody, then all of it is read."""
+        return None
+
+    def _read_told(self, told: Told | None) -> Iterator[Entry]:
+        """Entries that may have been asked for, newest first; all where there is no hint, or it is of a longer ledger."""
+        size = self.ledger.size()
+        if told is None or told.covered > size:
+            return self.ledger.read_back()
+        return map(self.ledger.read, (*range(size, told.covered, -1), *told.seqs))
 
     def record_folder(self, record_id: str) -> Path:
         """Where a record's files lie, closed or still open."""

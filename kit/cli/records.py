@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import webbrowser
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -14,68 +13,63 @@ from kit.cli.console import (
     ExampleCommand,
     format_when,
     json_option,
-    main_metric,
     open_workbench,
     print_json,
     print_table,
 )
+from kit.cli.query import describe_page, make_query, query_options, search
 from kit.errors import KitError
 
 if TYPE_CHECKING:
     from kit.archive import Archive
     from kit.execute import Workbench
+    from kit.index import Row
     from kit.lineage import Again
     from kit.record import Record
 
-_SORTS = ("started", "stage", "environment", "status", "seconds")
+MAIN_METRIC = "auc"
 
 
-@click.command(cls=ExampleCommand, name="records", example="kit records --stage train --status failed --sort seconds")
-@click.option("--stage", help="Only this stage.")
-@click.option("--env", "environment", help="Only this environment.")
-@click.option(
-    "--status", help="Only this status: succeeded, failed, timed-out, kernel-died, interrupted, lost, started."
-)
-@click.option(
-    "--sort", type=click.Choice(_SORTS), default="started", show_default=True, help="Newest or largest first."
-)
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.command(cls=ExampleCommand, name="records", example="kit records --stage train --where 'auc>=0.7' --sort auc")
+@query_options
 @json_option
-def records_command(
-    stage: str | None, environment: str | None, status: str | None, sort: str, limit: int, as_json: bool
-) -> None:
+def records_command(as_json: bool, **values: Any) -> None:
     """List executions."""
-    from kit.errors import UnknownNameError
-    from kit.record import Status
-
-    if status and status not in {each.value for each in Status}:
-        raise UnknownNameError("status", status, [each.value for each in Status])
-    archive = open_workbench().archive
-    wanted = {"stage": stage, "environment": environment, "status": status}
-    found = [
-        record
-        for record in archive.records()
-        if all(value is None or getattr(record, key) == value for key, value in wanted.items())
-    ]
+    workbench = open_workbench()
+    archive = workbench.archive
+    query = make_query(archive, workbench.clock(), values)
+    page = search(archive, query)
     _warn_unreadable(archive)
-    if sort == "seconds":
-        found.sort(key=lambda record: record.wall_s or 0.0, reverse=True)
-    elif sort != "started":
-        found.sort(key=lambda record: str(getattr(record, sort)))
     if as_json:
-        print_json(found[:limit])
+        print_json([archive.read_record(row.id) for row in page.rows])
         return
     rows = [
-        [r.id, _stage_of(r), r.environment, r.status.value, format_when(r.started), r.wall_s, main_metric(r, ("auc",))]
-        for r in found[:limit]
+        [
+            r.id,
+            _stage_of(r),
+            r.environment,
+            r.status.value,
+            format_when(r.started),
+            r.wall_s,
+            _tell_value(r, query.sort),
+        ]
+        for r in page.rows
     ]
     print_table(["record", "stage", "environment", "status", "started (UTC)", "seconds", "metric"], rows)
-    if len(found) > limit:
-        click.echo(f"{len(found) - limit} more; use --limit")
+    if sentence := describe_page(query, page.total, len(page.rows)):
+        click.echo(sentence)
     _tell_coverage(archive)
 
 
-def _stage_of(record: Record) -> str:
+def _tell_value(row: Row, sort: str) -> str:
+    """The metric or parameter that the list is sorted by, else the main metric."""
+    values = {**row.parameters, **row.metrics}
+    name = next((each for each in (sort, MAIN_METRIC, *row.metrics) if each in values), "")
+    value = values.get(name)
+    return f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" if name else ""
+
+
+def _stage_of(record: Record | Row) -> str:
     """`train`, or `train (again)` of one that did another again."""
     return f"{record.stage} (again)" if record.reproduces else record.stage
 
@@ -86,7 +80,7 @@ def _stage_of(record: Record) -> str:
 def show_command(name: str, as_json: bool) -> None:
     """Everything about one record (any unique beginning or end of its id) or release, on one screen."""
     from kit.cli.show import describe_record, describe_release
-    from kit.execute import complete_record, describe_signature, read_notebook_of
+    from kit.execute import complete_record, describe_signature, read_attempts, read_notebook_of
     from kit.release.life import read_release_life
 
     workbench = open_workbench()
@@ -114,7 +108,8 @@ def show_command(name: str, as_json: bool) -> None:
     else:
         notebook = None if record.ended else read_notebook_of(record, archive)
         folder = archive.record_folder(record.id)
-        click.echo(describe_record(record, folder, notebook, sign(record.id), reproductions))
+        attempts = read_attempts(archive, record)
+        click.echo(describe_record(record, folder, notebook, sign(record.id), reproductions, attempts))
 
 
 def _list_reproductions(workbench: Workbench, record: Record) -> Sequence[Again]:
@@ -144,6 +139,8 @@ def open_command(name: str, no_browser: bool, as_json: bool) -> None:
     else:
         click.echo(page)
     if not no_browser and not as_json:
+        import webbrowser
+
         webbrowser.open(page.as_uri())
 
 

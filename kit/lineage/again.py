@@ -106,7 +106,7 @@ def list_reproductions(archive: Archive, keys: Sequence[PublicKey] = (), about: 
     """All reproductions that the ledger tells of, oldest first; one whose statement is damaged says so.
 
     Args:
-        archive: its ledger is read once, from the beginning to the end.
+        archive: that it is the ledger of.
         keys: trusted ones.
         about: id of a record: only those that did it again, or that it is.
 
@@ -114,12 +114,11 @@ def list_reproductions(archive: Archive, keys: Sequence[PublicKey] = (), about: 
         IntegrityError: an entry of the ledger cannot be read.
     """
     found = []
-    for entry in archive.ledger.read_entries():
-        if entry.kind is Kind.REPRODUCTION:
-            done = _read_record(archive, entry.record)
-            original = (done.reproduces or "") if done else ""
-            if not about or not original or about in (entry.record, original):
-                found.append(_read_again(archive, entry, original, keys))
+    for entry in reversed(list(archive.tell(Kind.REPRODUCTION))):
+        done = _read_record(archive, entry.record)
+        original = (done.reproduces or "") if done else ""
+        if not about or not original or about in (entry.record, original):
+            found.append(_read_again(archive, entry, original, keys))
     return [each for each in found if each.record and (not about or about in (each.record, each.again))]
 
 

@@ -59,7 +59,7 @@ def explain_origin(archive: Archive, target: str) -> Node:
         UsageError: several are; names them.
         UndecidableError: it was not found, and something that might be it cannot be read.
     """
-    if target in archive.list_ids():
+    if archive.has_record(target):
         return trace_record(archive, archive.read_record(target))
     path = Path(target)
     if "/" in target and _exists(path):
