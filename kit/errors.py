@@ -16,6 +16,7 @@
     │   └── UnknownSubjectError (UsageError)   a name that a person gave, and that no record or release has
     ├── IntegrityError (OSError)           bytes are not the bytes that were recorded
     │   └── NewerFormatError               written by a newer kit than this one
+    ├── WarmUnavailableError (RuntimeError)    no kernel can be forked here: start a cold one
     ├── InterruptedByUserError              Ctrl-C or a signal to end
     └── UndecidableError (RuntimeError)    cannot be decided here
 
@@ -129,6 +130,18 @@ class NewerFormatError(IntegrityError):
     """Written in a format that is newer than this kit reads: what it says cannot be decided here."""
 
     exit_code = 3
+
+
+class WarmUnavailableError(KitError, RuntimeError):
+    """No kernel can be forked here; a cold one can be started.
+
+    Attributes:
+        reason: why, a sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
 
 
 class InterruptedByUserError(KitError):

@@ -12,7 +12,8 @@ import enum
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 KEY_VARIABLE = "KIT_SIGNING_KEY"
 KEY_FILE = "signing-key.pem"
 _ED25519 = b"\x01"
+_PEM = re.compile(rb"-----BEGIN PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PRIVATE KEY-----\s*")
+_ED25519_PRIVATE = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410, section 7: what stands before the key
+_SEED_BYTES = 32
 _NAME = re.compile(r"name: ([^\s+\x00-\x1f\x7f-\x9f\ud800-\udfff]+)")
 
 
@@ -124,15 +128,25 @@ class Standing(enum.StrEnum):
 
 
 class SigningKey:
-    """A private key and its name."""
+    """A private key and its name.
 
-    def __init__(self, private: Ed25519PrivateKey, name: str = "") -> None:
-        from cryptography.hazmat.primitives import serialization
+    Args:
+        private: the key, or what gives it when it is first used: most commands sign nothing.
+        name: of the key; by default from its digits.
+    """
 
-        raw, form = serialization.Encoding.Raw, serialization.PublicFormat.Raw
-        data = private.public_key().public_bytes(raw, form)
-        self._private = private
-        self.public = PublicKey(name or f"kit-{data.hex()[:8]}", data)
+    def __init__(self, private: Ed25519PrivateKey | Callable[[], Ed25519PrivateKey], name: str = "") -> None:
+        self._given, self._name = private, name
+
+    @cached_property
+    def _private(self) -> Ed25519PrivateKey:
+        return self._given() if callable(self._given) else self._given
+
+    @cached_property
+    def public(self) -> PublicKey:
+        """What its signatures are checked with."""
+        data = self._private.public_key().public_bytes_raw()
+        return PublicKey(self._name or f"kit-{data.hex()[:8]}", data)
 
     def sign_statement(self, statement: Mapping[str, Any]) -> Envelope:
         """An in-toto statement in a signed envelope."""
@@ -299,15 +313,39 @@ def create_signing_key(path: Path, name: str) -> SigningKey:
 
 
 def _decode_private(data: bytes, where: str) -> SigningKey:
+    head, begin, rest = data.partition(b"-----BEGIN")
+    match = _NAME.search(head.decode("utf-8", "replace"))
+    name = match[1] if match else ""
+    if seed := _find_seed(begin + rest):
+        return SigningKey(lambda: _make_private(seed), name)
+    return SigningKey(_load_private(begin + rest, where), name)
+
+
+def _find_seed(pem: bytes) -> bytes:
+    """The 32 bytes of a key as `create_signing_key` writes it; empty for what the library must read, or refuse."""
+    match = _PEM.fullmatch(pem)
+    try:
+        data = binascii.a2b_base64(match[1]) if match else b""
+    except binascii.Error:
+        return b""
+    begin, seed = data[: len(_ED25519_PRIVATE)], data[len(_ED25519_PRIVATE) :]
+    return seed if begin == _ED25519_PRIVATE and len(seed) == _SEED_BYTES else b""
+
+
+def _make_private(seed: bytes) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+def _load_private(pem: bytes, where: str) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    head, begin, rest = data.partition(b"-----BEGIN")
     try:
-        private = load_pem_private_key(begin + rest, password=None)
+        private = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{where} is no unencrypted private key in PEM form: {error}") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise UsageError(f"{where} is no ed25519 key; make one with `kit key new`")
-    name = _NAME.search(head.decode("utf-8", "replace"))
-    return SigningKey(private, name[1] if name else "")
+    return private

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from kit.engine import Event, Job, Outcome, PapermillEngine, Progress, assemble_notebook
-from kit.engine.kernel import STALE_S, remove_stale_folders
 from kit.record import CellStatus, Status
 from tests.test_engine_journal import make_notebook, open_full
 
@@ -223,26 +222,6 @@ def test_error_of_the_progress_callback_is_the_callers_and_not_the_journals(tmp_
     log = (tmp_path / "log.txt").read_text()
     assert f"kit stopped the execution: {error}" in log
     assert "could not be written" not in log
-
-
-def test_stale_socket_folders_are_swept_and_others_left(tmp_path: Path) -> None:
-    dead, target = 2**22 + 1, tmp_path / "target"  # no process has a number above 2 ** 22 (proc(5))
-    names = [
-        f"kit-kernel-{dead}-old",
-        f"kit-kernel-{dead}-new",
-        f"kit-kernel-{os.getpid()}-old",
-        "kit-kernel-x",
-        "else",
-    ]
-    for folder in [target, *(tmp_path / name for name in names)]:
-        folder.mkdir()
-        (folder / "c-ipc-1").touch()
-        os.utime(folder, (0, 0) if not folder.name.endswith("new") else None)
-    (tmp_path / f"kit-kernel-{dead}-link").symlink_to(target)
-    remove_stale_folders(tmp_path, time.time() - STALE_S)
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"target", f"kit-kernel-{dead}-link", *names[1:]}
-    assert (target / "c-ipc-1").exists()
 
 
 def test_secret_is_nowhere(tmp_path: Path) -> None:

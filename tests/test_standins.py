@@ -69,3 +69,117 @@ standins.SLOW = "kit_has_no_such_module"
 print(standins.install(), standins.SLOW in sys.modules)
 """
     assert run_python(code) == "False False\n"
+
+
+LATE = """
+import sys
+from kit.standins import importing_late
+"""
+
+
+def test_late_module_is_not_imported_and_is_the_real_one_when_used() -> None:
+    code = """
+with importing_late("colorsys", "json.tool", "kit_has_no_such_module"):
+    import colorsys
+    import json.tool
+    from colorsys import hls_to_rgb, ONE_THIRD
+    try:
+        import kit_has_no_such_module
+    except ModuleNotFoundError:
+        print("absent")
+    from json import tool
+print("colorsys" in sys.modules, "json.tool" in sys.modules)
+print(hls_to_rgb(0.5, 0.5, 0.0), "colorsys" in sys.modules)
+import colorsys as real
+print(real.rgb_to_hls is colorsys.rgb_to_hls, type(real) is type(sys), hls_to_rgb.__class__.__name__)
+print(callable(tool.main), hasattr(colorsys, "nothing"))
+"""
+    said = "absent\nFalse False\n(0.5, 0.5, 0.5) True\nTrue True Late\nTrue False\n"
+    assert run_python(LATE + code) == said
+
+
+def test_late_class_can_be_called_derived_from_and_compared_with() -> None:
+    code = """
+with importing_late("fractions"):
+    from fractions import Fraction
+print(isinstance(1, Fraction), "fractions" in sys.modules)
+half = Fraction(1, 2)
+class Mine(Fraction): pass
+print(half, isinstance(half, Fraction), isinstance(1, Fraction), Mine.__mro__[1].__name__, Fraction.from_float(0.25))
+"""
+    assert run_python(LATE + code) == "False False\n1/2 True False Fraction 1/4\n"
+
+
+def test_package_with_imported_modules_becomes_real_in_place() -> None:
+    code = """
+import xml
+with importing_late("xml.dom"):
+    import xml.dom as held
+    from xml.dom import minicompat, Node
+    import xml.dom.minicompat
+print(type(Node).__name__, sys.modules["xml.dom"] is held)
+import xml.dom
+print(xml.dom is held, xml.dom.Node.ELEMENT_NODE, type(held) is type(sys), xml.dom.minicompat.__name__)
+print([name for name in vars(held) if name.startswith("_kit")])
+"""
+    assert run_python(LATE + code) == "Late True\nTrue 1 True xml.dom.minicompat\n[]\n"
+
+
+def test_what_was_imported_before_stays_as_it_is() -> None:
+    code = """
+import colorsys as before
+with importing_late("colorsys"):
+    import colorsys
+print(colorsys is before, sys.modules["colorsys"] is before)
+"""
+    assert run_python(LATE + code) == "True True\n"
+
+
+def test_import_that_fails_late_fails_as_it_would_have() -> None:
+    code = """
+import pathlib, tempfile
+folder = tempfile.mkdtemp()
+sys.path.append(folder)
+pathlib.Path(folder, "kit_broken.py").write_text("raise ImportError('broken on purpose')")
+with importing_late("kit_broken"):
+    import kit_broken
+    from kit_broken import thing
+for use in (lambda: kit_broken.other, lambda: thing(), lambda: __import__("kit_broken")):
+    try:
+        use()
+    except ImportError as error:
+        print(error)
+"""
+    assert run_python(LATE + code) == "broken on purpose\n" * 3
+
+
+@pytest.mark.kernel  # starts one
+def test_after_an_execution_every_library_is_whole() -> None:
+    code = """
+import pathlib, tempfile
+from kit.engine import Job, PapermillEngine
+from tests.test_engine_journal import make_notebook
+folder = pathlib.Path(tempfile.mkdtemp())
+print(PapermillEngine().execute(Job(notebook=make_notebook("x = 1"), folder=folder, journal=folder, parameters={"x": 2})).status)
+from papermill import iorw, engines
+print(iorw.requests.Request("GET", "http://a/").url, iorw.FileSelector("a").base_dir, callable(iorw.HadoopFileSystem.from_uri))
+print(iorw.retry(stop=iorw.stop_after_attempt(1))(lambda: 3)())
+print(engines.PapermillNotebookClient.execute.__qualname__)
+import jsonschema, jupyter_client, nbformat, zmq.asyncio, requests, pyarrow.fs, jupyter_client.session
+jsonschema.validate(1, {"type": "number"})
+print(jupyter_client.KernelManager.__name__, jupyter_client.session.Session.__name__, zmq.asyncio.Socket.__name__)
+print(pyarrow.fs.FileSelector is type(iorw.FileSelector("a")), jsonschema.exceptions.ValidationError is nbformat.ValidationError)
+try:
+    nbformat.validate({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{}]})
+except nbformat.ValidationError:
+    print("validated")
+"""
+    assert run_python(code).splitlines() == [
+        "succeeded",
+        "http://a/ a True",
+        "3",
+        "PapermillNotebookClient.execute",
+        "KernelManager Session Socket",
+        "True True",
+        "validated",
+    ]

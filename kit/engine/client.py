@@ -23,6 +23,8 @@ INTERRUPT_GRACE_S = 3.0
 SHUTDOWN_GRACE_S = 5.0
 # Seconds without any message between a cell's reply and the end of its output after which the output counts as lost.
 SILENCE_S = 60.0
+# Seconds that a kernel that listens gets to say that it knows who hears it; one that does not do so is asked twice.
+WELCOME_S = 1.0
 SKIP_TAG = "skip-execution"
 
 
@@ -83,9 +85,14 @@ class CellRunner:
     def _await_kernel(self) -> None:
         while not self._kernel.connect():
             self._check(None)
-            self._kernel.wait(0.01)
+            self._kernel.wait(1.0)
+        # What is published before our subscription arrives is not heard: a kernel that does not greet is asked again.
+        limit = time.monotonic() + WELCOME_S
+        while not self._kernel.is_subscribed and (left_s := limit - time.monotonic()) > 0:
+            if not self._take_messages(_Request(""), None):
+                self._check(None)
+                self._kernel.wait(left_s)
         while True:
-            # Asked again until both channels answer: what is published before our subscription arrives is not heard.
             request = _Request(self._kernel.request_info())
             self._exchange(request, None, until=time.monotonic() + 2.0, after_reply_s=0.1)
             if request.is_complete and request.reply:

@@ -2,13 +2,13 @@
 
 `journal.jsonl` holds one JSON object a line: `header` (the notebook as executed), `kernel`, then for each cell
 `cell-start`, any of `output`, `update`, `clear`, `cut`, and `cell-end`; last `end`. Every line is handed to the operating
-system before the next message is read, and the file is synced at the end. `log.txt` gets the text streams as they come.
+system before the next message is read; what is made of it is made durable where it is sealed. `log.txt` gets the text
+streams as they come.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -111,13 +111,10 @@ class Journal:
         return outcome
 
     def write_end(self, status: Status, failure: Failure | None) -> None:
-        """Everything has ended; syncs both files."""
+        """Everything has ended."""
         self.log(f"--- {status}" + (f": {failure.kind}: {failure.message}" if failure else "") + "\n")
         self._write(self._log, self._log_text.finish().encode("utf-8", "replace"))
         self._append({"kind": "end", "status": status, "failure": failure})
-        for file in (self._journal, self._log):
-            with _telling(file):
-                os.fsync(file.fileno())
 
     def log(self, text: str) -> None:
         """Append to log.txt. The log is one stream: a secret split over stdout and stderr is found here, too."""

@@ -1,4 +1,7 @@
-"""Starts an IPython kernel that cannot outlive the process that asked for it. Run by path, never imported.
+"""Becomes an IPython kernel that cannot outlive the process that asked for it. Run or loaded by path, never imported.
+
+Run, it imports what a kernel needs and then waits for its order on standard input: a process can be started before it is
+known what for. Loaded by a process that forks kernels, it does nothing until `main` is called.
 
 ipykernel's own watch on its parent looks once a second and needs the interpreter's lock, which native code may hold for
 minutes; Linux itself ends this process at once (prctl(2), PR_SET_PDEATHSIG).
@@ -7,23 +10,32 @@ However much a cell puts out, neither process fills up with it. Streams go in sm
 cell wait instead of dropping messages, and what no reader would keep is not sent: a "kit_cut" message says its size.
 """
 
+import gc
 import sys
 
-# The folder of this file must not be importable in the kernel; IPython puts the working directory in its place.
-del sys.path[0]
+if __name__ == "__main__":
+    gc.disable()  # nothing of what is imported is garbage
+    # The folder of this file must not be importable in the kernel; IPython puts the working directory in its place.
+    del sys.path[0]
 
-import ctypes  # noqa: E402
-import os  # noqa: E402
-import signal  # noqa: E402
-import threading  # noqa: E402
-from collections.abc import Callable, Iterator  # noqa: E402
-from typing import Any  # noqa: E402
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import threading
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import zmq  # noqa: E402
-from ipykernel.iostream import IOPubThread, OutStream  # noqa: E402
-from ipykernel.kernelapp import IPKernelApp  # noqa: E402
-from jupyter_client.session import Session  # noqa: E402
-from traitlets import DottedObjectName, Integer, default  # noqa: E402
+import ipykernel.iostream
+import zmq
+from ipykernel.iostream import IOPubThread, OutStream
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.session import Session
+from traitlets import Any as AnyTrait
+from traitlets import Integer, Type, Unicode, default
 
 PR_SET_PDEATHSIG = 1
 PIECE_CHARACTERS = 250_000
@@ -130,12 +142,40 @@ class CuttingSession(Session):  # type: ignore[misc]
         return cut
 
 
+class BatchKernel(IPythonKernel):
+    """An IPython kernel without what only a person at a screen uses: its debugger, whose import takes 30 ms."""
+
+    debugger_class = AnyTrait()
+
+    def __init__(self, **options: Any) -> None:
+        with _without_debugger():
+            super().__init__(**options)  # type: ignore[no-untyped-call]
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        """What it answers to kernel_info_request."""
+        with _without_debugger():
+            return super().kernel_info  # type: ignore[no-any-return]
+
+    async def poll_stopped_queue(self) -> None:
+        """Nothing stops."""
+
+    def _process_children(self) -> list[Any]:
+        """Child processes; that there are none is known without psutil, which would look at every process."""
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return []
+        return super()._process_children()  # type: ignore[no-untyped-call, no-any-return]
+
+
 class KernelApp(IPKernelApp):
     """An IPython kernel that drops no output, and lets a cell wait rather than fill the memory with it."""
 
     output_budget_bytes = Integer(2**62, help="of output that is kept of a cell").tag(config=True)
     output_limit_bytes = Integer(2**62, help="of output that is sent of a cell").tag(config=True)
-    outstream_class = DottedObjectName("__main__.PieceStream")
+    ready_pipe = Unicode(help="a named pipe that is written to when the sockets are bound").tag(config=True)
+    kernel_class = Type(BatchKernel, klass="ipykernel.kernelbase.Kernel").tag(config=True)  # type: ignore[assignment]
 
     @default("session")
     def _make_session(self) -> Session:
@@ -149,15 +189,31 @@ class KernelApp(IPKernelApp):
         super().init_iopub(context)  # type: ignore[no-untyped-call]
         self.iopub_thread.__class__ = PubThread  # ipykernel takes no other class
 
-    def close(self) -> None:
-        """Let the control thread end before the publishing thread does.
+    def init_sockets(self) -> None:
+        """Bind them all, and say so: the client connects while the shell is being made."""
+        super().init_sockets()  # type: ignore[no-untyped-call]
+        if self.ready_pipe:
+            with contextlib.suppress(OSError), open(self.ready_pipe, "wb", opener=_open_waiting) as pipe:
+                pipe.write(b"!")
 
-        ipykernel 7.4.0 closes them the other way round; a control thread that is flushing stdout then waits 10 s.
+    def init_heartbeat(self) -> None:
+        """None: whoever started this process sees its end."""
+
+    def init_io(self) -> None:
+        """Put our streams in place; ipykernel takes their class by a dotted name only."""
+        ipykernel.iostream.PieceStream = PieceStream  # type: ignore[attr-defined]
+        self.outstream_class = "ipykernel.iostream.PieceStream"
+        super().init_io()  # type: ignore[no-untyped-call]
+
+    def start(self) -> None:
+        """Serve until shut down, and end the control thread before anything else ends.
+
+        ipykernel 7.4.0 ends the publishing thread first; a control thread that is flushing stdout then waits 10 s.
         """
+        super().start()  # type: ignore[no-untyped-call]
         if self.control_thread and self.control_thread.is_alive():
             self.control_thread.stop()
-            self.control_thread.join(timeout=1.0)
-        super().close()  # type: ignore[no-untyped-call]
+            self.control_thread.join(timeout=5.0)
 
 
 def _limit(value: Any) -> Any:
@@ -170,14 +226,71 @@ def _limit(value: Any) -> Any:
     return f"{value[:half]}\n[kit: {len(value) - 2 * half} characters cut here]\n{value[-half:]}"
 
 
-def die_with_parent() -> None:
+@contextlib.contextmanager
+def _without_debugger() -> Iterator[None]:
+    """While entered, ipykernel finds that there is no debugger, without importing one."""
+    name = "ipykernel.debugger"
+    present, absent = sys.modules.get(name), types.ModuleType(name)
+    absent._is_debugpy_available = False  # type: ignore[attr-defined]
+    sys.modules[name] = absent
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if present:
+            sys.modules[name] = present
+
+
+def _open_waiting(path: str, flags: int) -> int:
+    """Open a named pipe that someone reads; else an OSError."""
+    return os.open(path, flags & ~os.O_CREAT | os.O_NONBLOCK)
+
+
+def die_with(parent: int) -> None:
     """End this process when its parent ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ.get("JPY_PARENT_PID", os.getppid())):
-        os._exit(1)  # the parent was gone before we asked
+    if os.getppid() != parent:
+        os._exit(1)  # it was gone before we asked
+
+
+def take_order() -> list[str]:
+    """Wait for standard input to say what this process is for; gives the arguments of `main`."""
+    data = b""
+    while piece := os.read(0, 1 << 16):
+        data += piece
+    if not data:
+        os._exit(0)  # nobody needs it
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    order = json.loads(data)
+    for name, value in order["variables"].items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+    os.chdir(order["folder"])
+    arguments: list[str] = order["arguments"]
+    return arguments
+
+
+def main(arguments: list[str]) -> None:
+    """Be a kernel until it is shut down.
+
+    Args:
+        arguments: `-f` with the connection file, and settings as traitlets has them.
+    """
+    sys.argv = [__file__, *arguments]
+    # 1: no thread of ipykernel's that watches the parent, and no greeting on stdout.
+    parent = 1 if sys.platform == "linux" else os.getppid()
+    KernelApp.launch_instance([*arguments, f"--KernelApp.parent_handle={parent}"])
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    KernelApp.launch_instance()
+    die_with(int(sys.argv[1]))
+    # As in a process that kernels are forked from: the collector never looks at the libraries again. Without it the end of
+    # the interpreter takes 0.1 s.
+    gc.freeze()
+    gc.enable()
+    main(take_order())

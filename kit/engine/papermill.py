@@ -6,9 +6,8 @@ import contextlib
 import json
 import keyword
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,14 @@ import msgspec
 
 from kit import standins
 from kit.engine.assembly import assemble_notebook, is_executable
+from kit.engine.interpreter import Interpreter
 from kit.engine.journal import Journal, JournalError, Open, open_new
 from kit.engine.signals import Interruption
-from kit.engine.values import Job, Outcome, Progress
+from kit.engine.start import Fork, Started, make_variables, start_kernel
+from kit.engine.values import Job, Outcome, Progress, Start
 from kit.errors import NotebookError, ParameterError
 from kit.record import CellOutcome, CellStatus, Failure, Status
 from kit.redaction import Redactor
-from kit.signing import KEY_VARIABLE
 
 ENGINE_NAME = "kit"
 INJECTED_ID = "injected-parameters"
@@ -33,10 +33,18 @@ class PapermillEngine:
 
     Args:
         open_file: makes journal.jsonl and log.txt.
+        fork: makes kernels that are not cold; without it `kit.warm.fork_kernel`.
     """
 
-    def __init__(self, open_file: Open = open_new) -> None:
-        self._open_file = open_file
+    def __init__(self, open_file: Open = open_new, fork: Fork | None = None) -> None:
+        self._open_file, self._fork = open_file, fork or _fork_late
+        self._waiting: Interpreter | None = None
+
+    def prepare(self, start: Start, preload: tuple[str, ...]) -> None:
+        """Begin to start the kernel of the next job, see `Job`; returns at once."""
+        if start is Start.COLD and self._waiting is None:
+            with contextlib.suppress(OSError):  # when it is needed, its failure will be told
+                self._waiting = Interpreter(make_variables({}))
 
     def execute(self, job: Job, progress: Callable[[Progress], None] = lambda _: None) -> Outcome:
         """Execute one notebook; whatever the notebook does, the answer is an Outcome.
@@ -47,14 +55,16 @@ class PapermillEngine:
             Exception: what `progress` raised; the kernel is gone and the journal says so.
         """
         require_names(job.parameters)
+        waiting, self._waiting = self._waiting, None
         with Interruption() as interruption:
             execution = _Execution(job, progress, interruption, self._open_file)
-            _call_papermill(job, execution)
+            with execution.start_kernel(waiting, self._fork):
+                _call_papermill(job, execution)
             return execution.outcome()
 
 
 class _Execution:
-    """One execution, from the notebook that papermill hands over to the outcome."""
+    """One execution, from the start of its kernel to the outcome."""
 
     def __init__(
         self, job: Job, progress: Callable[[Progress], None], interruption: Interruption, open_file: Open
@@ -67,6 +77,21 @@ class _Execution:
         self._status = Status.FAILED
         self._failure: Failure | None = Failure("NotStarted", "papermill did not start the notebook")
         self._usage: tuple[float | None, int | None] = (None, None)
+        self._started: Started | None = None
+        self._start_error: OSError | None = None
+
+    @contextlib.contextmanager
+    def start_kernel(self, waiting: Interpreter | None, fork: Fork) -> Iterator[None]:
+        """While entered there is a kernel; it comes up while papermill prepares the notebook."""
+        with contextlib.ExitStack() as stack:
+            try:
+                self._started = stack.enter_context(start_kernel(self._job, waiting, self._is_over, fork))
+            except OSError as error:
+                self._start_error = error
+            yield
+
+    def _is_over(self) -> bool:
+        return self._interruption.is_requested or time.monotonic() >= self._deadline
 
     def run(self, notebook: dict[str, Any]) -> None:
         """Called by papermill, with the parameters injected."""
@@ -105,6 +130,9 @@ class _Execution:
             failure=self._failure,
             kernel_cpu_s=cpu_s,
             peak_memory_bytes=peak_memory_bytes,
+            start=self._started.start if self._started else "",
+            preloaded=self._started.preloaded if self._started else (),
+            start_note=self._started.note if self._started else "",
         )
 
     def _run_journalled(self, journal: Journal) -> None:
@@ -112,13 +140,11 @@ class _Execution:
         from kit.engine.kernel import Kernel
 
         journal.write_header(self._notebook)
-        inherited = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-        variables = {**inherited, **self._job.variables, "PYTHONHASHSEED": "0"}
-        try:
-            kernel = Kernel(self._job.folder, variables, self._interruption.wake_fd, self._job.output_budget_bytes)
-        except (OSError, RuntimeError) as error:
-            self._close(Status.FAILED, Failure("KernelNotStarted", f"the kernel could not be started: {error}"))
+        if self._started is None:
+            sentence = f"the kernel could not be started: {self._start_error}"
+            self._close(Status.FAILED, Failure("KernelNotStarted", sentence))
             return
+        kernel = Kernel(self._started, self._interruption.wake_fd)
         try:
             cells = self._notebook["cells"]
             CellRunner(cells, kernel, journal, self._deadline, self._interruption, self._progress).run()
@@ -162,6 +188,13 @@ class _Execution:
         return all(cell.status is CellStatus.SUCCEEDED or is_skipped(cell) for cell in cells)
 
 
+def _fork_late(**options: Any) -> Any:
+    """`kit.warm.fork_kernel`, imported when it is needed."""
+    from kit.warm import fork_kernel
+
+    return fork_kernel(**options)
+
+
 def require_names(parameters: Mapping[str, Any]) -> None:
     """Refuse what papermill would paste as code.
 
@@ -177,15 +210,22 @@ def require_names(parameters: Mapping[str, Any]) -> None:
             raise ParameterError(f"parameter {name!r} has a value that is no JSON value: {error}") from error
 
 
+# What papermill and nbformat import for stores, for validation and for their own engine; none of it is used here.
+_UNUSED = (
+    "rfc3987_syntax", "jsonschema", "requests", "tenacity", "pyarrow", "pyarrow.fs", "gcsfs", "boto3", "boto3.session",
+    "azure.identity", "azure.storage.blob", "azure.datalake.store", "github", "papermill.clientwrap",
+)  # fmt: skip
+
+
 def _call_papermill(job: Job, execution: _Execution) -> None:
     """Let papermill inject the parameters and call our engine."""
-    standins.install()
     # Without a handler, Python prints papermill's warnings about what we know better.
     logging.getLogger("papermill").addHandler(logging.NullHandler())
-    import nbformat
-    import papermill
-    from papermill.engines import Engine, papermill_engines
-    from papermill.exceptions import PapermillException
+    with standins.importing_late(*_UNUSED):
+        import nbformat
+        import papermill
+        from papermill.engines import Engine, papermill_engines
+        from papermill.exceptions import PapermillException
 
     class KitEngine(Engine):  # type: ignore[misc]
         """What papermill finds under our name."""
@@ -196,18 +236,45 @@ def _call_papermill(job: Job, execution: _Execution) -> None:
 
     papermill_engines.register(ENGINE_NAME, KitEngine)
     try:
-        papermill.execute_notebook(
-            nbformat.from_dict(_with_ids(job.notebook)),
-            None,
-            parameters=job.parameters,
-            engine_name=ENGINE_NAME,
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            execution=execution,
-        )
+        with _without_validation():
+            papermill.execute_notebook(
+                nbformat.from_dict(_with_ids(job.notebook)),
+                None,
+                parameters=job.parameters,
+                engine_name=ENGINE_NAME,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                execution=execution,
+            )
     except (PapermillException, nbformat.ValidationError) as error:
         raise NotebookError(f"papermill cannot prepare the notebook: {error}") from error
+
+
+class _Valid:
+    """A validator that finds nothing."""
+
+    def validate(self, _: Any) -> None:
+        """No error."""
+
+    def iter_errors(self, _: Any, __: Any = None) -> list[Any]:
+        """No errors."""
+        return []
+
+
+@contextlib.contextmanager
+def _without_validation() -> Iterator[None]:
+    """While entered, nbformat does not compile its schema (70 ms). It would log what it finds, and papermill go on."""
+    from nbformat import validator
+
+    key = (validator.get_current_validator().name, 4, 5, False)
+    known = validator.validators.get(key)
+    validator.validators[key] = known or _Valid()
+    try:
+        yield
+    finally:
+        if known is None:
+            del validator.validators[key]
 
 
 def _with_ids(notebook: dict[str, Any]) -> dict[str, Any]:
