@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ import msgspec
 
 from kit.environment import Environment, read_environment, require_known_parameters
 from kit.errors import ProjectError, SuiteError, suggest
-from kit.graph import Graph, make_graph
+from kit.graph import Graph, Stage, make_graph
 from kit.notebook import Problem, lint_notebook, read_notebook, read_stage
 from kit.suite import load_suite
 
 NOTEBOOKS = "notebooks"
 ENVIRONMENTS = "environments"
 RESERVED_NAMES = (  # kit's own commands
-    "all", "audit", "checkpoint", "diff", "export", "history", "import", "key", "lab", "open", "promote", "records",
-    "releases", "report", "reproduce", "rollback", "serve", "show", "verify", "waive", "why",
+    "all", "audit", "checkpoint", "diff", "export", "history", "import", "kernels", "key", "lab", "open", "promote", "records",
+    "releases", "report", "reproduce", "rollback", "serve", "show", "status", "sweep", "verify", "waive", "why",
 )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
     Raises:
         ProjectError: there is no stage, or one has a name that cannot be a command.
     """
-    read = (read_stage(read_notebook(data, path), path) for path, data in notebooks)
+    read = (_read_stage(data, path) for path, data in notebooks)
     stages = [stage for stage in read if stage]
     if not stages:
         raise ProjectError(f"no stage found: none of {NOTEBOOKS}/*.ipynb calls kit.open_stage(inputs=[…], outputs=[…])")
@@ -155,6 +156,12 @@ def graph_of_notebooks(notebooks: Iterable[tuple[str, bytes]]) -> Graph:
         if stage.name in RESERVED_NAMES:
             raise ProjectError(f"{stage.notebook}: `kit {stage.name}` is a command of kit itself: rename the file")
     return make_graph(stages)
+
+
+@lru_cache(maxsize=256)
+def _read_stage(data: bytes, path: str) -> Stage | None:
+    """The stage that a notebook is; one command asks for the same bytes again and again."""
+    return read_stage(read_notebook(data, path), path)
 
 
 def lint_notebooks(root: Path) -> list[Problem]:

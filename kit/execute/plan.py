@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Protocol
+
+import msgspec
 
 from kit.archive import Archive
 from kit.bundle import Bundle, make_bundle
+from kit.digests import Digests
 from kit.engine.values import Job, Outcome, Progress, Start
 from kit.environment import Environment, require_known_parameters
 from kit.errors import NotFoundError, PolicyError, UnknownNameError
 from kit.execute.inputs import ResolvedInput, resolve_inputs
+from kit.execute.key import StageKey, make_key
+from kit.execute.measure import measure_inputs
 from kit.execute.signed import require_signed
+from kit.execute.surroundings import look_around
 from kit.files import Clock, canonical_json, sha256_bytes, utc_now
 from kit.graph import BUILD, Graph, Stage, require_bound
+from kit.notebook.imports import Reach
 from kit.parameter import ResolvedParameter, parse_text, resolve_parameters
 from kit.project import Project
 from kit.record import Code, Record
@@ -22,11 +31,16 @@ from kit.signing import PublicKey, parse_public_key
 from kit.workspace import GateContext, ReleaseContext
 
 BUNDLE = "bundle.zip"
+DIGESTS = "digests.sqlite"  # below .kit/
 DEVELOPMENT = "dev"
+_AS_RECORDED = ("(as recorded)",)  # stands for what a record's sources had changed beside the commit
 
 
 class Engine(Protocol):
     """Executes a notebook; never raises for what the notebook did."""
+
+    def prepare(self, start: Start, preload: tuple[str, ...]) -> None:
+        """Begin to start the kernel of the next job, see `Job`; returns at once."""
 
     def execute(self, job: Job, progress: Callable[[Progress], None]) -> Outcome:
         """Execute it."""
@@ -42,6 +56,11 @@ class Workbench:
     clock: Clock = utc_now
     notify: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str, Progress], None] = lambda _stage, _progress: None
+
+    @property
+    def digests(self) -> Digests:
+        """What is known of files that have not changed since they were hashed."""
+        return Digests(self.project.scratch / DIGESTS)
 
     @property
     def trusted_keys(self) -> tuple[PublicKey, ...]:
@@ -78,12 +97,21 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What a stage will execute in, and the id of the build that it comes from; None for the working tree as it is."""
+
+    bundle: Bundle
+    build: str | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """What will be executed, down to the digest. Nothing of it is decided later.
 
     `reproduces` is the id of the record that is executed again, if it is one; `drift` what differs from the release that
-    is run and may, a sentence each. `key`: digest of all that decides what it gives, see `kit.execute.key`. `start` and
-    `preload`: how its kernel shall come to be, see `Job`. `sweep`: digest of the sweep that it is a point of.
+    is run and may, a sentence each. `key`: digest of all that decides what it gives, and `parts` what that is, see
+    `kit.execute.key`. `start` and `preload`: how its kernel shall come to be, see `Job`; `variables`: of its environment.
+    `sweep`: digest of the sweep that it is a point of.
     """
 
     stage: Stage
@@ -101,6 +129,8 @@ class Plan:
     start: Start = Start.COLD
     preload: tuple[str, ...] = ()
     sweep: str = ""
+    parts: StageKey | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -108,8 +138,14 @@ class Plan:
         return {parameter.name: parameter.value for parameter in self.parameters}
 
 
-def plan_stage(workbench: Workbench, order: Order) -> Plan:
+def plan_stage(workbench: Workbench, order: Order, sources: Sources | None = None, *, keep: bool = True) -> Plan:
     """Plan a stage other than `release` and `run`.
+
+    Args:
+        workbench: project, archive and collaborators.
+        order: what was asked for.
+        sources: to execute in; None for those that `choose_sources` gives.
+        keep: put into the archive what the plan names. A plan that nothing was kept of is to be looked at, not executed.
 
     Raises:
         PolicyError: the environment's policy forbids the code at hand.
@@ -117,13 +153,25 @@ def plan_stage(workbench: Workbench, order: Order) -> Plan:
         NotFoundError: an input or a build is missing.
     """
     environment = workbench.project.read_environment(order.environment)
-    bundle, build = _choose_bundle(workbench, environment, order.stage)
-    graph = bundle.read_graph()
+    sources = sources or choose_sources(workbench, environment, order.stage)
+    graph = sources.bundle.read_graph()
     stage = graph.stage(order.stage)
     require_bound(stage, graph, [*environment.data, *order.inputs], environment.name)
     parameters = choose_parameters(stage, graph, environment, order.parameters)
-    inputs = resolve_inputs(stage, graph, environment, workbench.archive, workbench.project.root, order.inputs)
-    return finish_plan(workbench, order, stage, environment, bundle, build, parameters, inputs)
+    inputs = find_inputs(workbench, stage, graph, environment, order.inputs, keep=keep)
+    return finish_plan(
+        workbench, order, stage, environment, sources.bundle, sources.build, parameters, inputs, keep=keep
+    )
+
+
+def find_inputs(
+    workbench: Workbench, stage: Stage, graph: Graph, environment: Environment, named: Mapping[str, str], *, keep: bool
+) -> tuple[ResolvedInput, ...]:
+    """What a stage reads; with `keep` the data sources are in the archive afterwards. See `resolve_inputs`."""
+    archive, root, digests = workbench.archive, workbench.project.root, workbench.digests
+    if not keep:
+        return measure_inputs(stage, graph, environment, archive, root, digests)
+    return resolve_inputs(stage, graph, environment, archive, root, named, digests)
 
 
 def finish_plan(
@@ -138,37 +186,94 @@ def finish_plan(
     gate: GateContext | None = None,
     release: ReleaseContext | None = None,
     drift: tuple[str, ...] = (),
+    subject: str = "",
+    *,
+    keep: bool = True,
 ) -> Plan:
     """Put the decided parts together, and keep the bundle and the effective configuration in the archive.
+
+    Args:
+        workbench: project, archive and collaborators.
+        order: what was asked for.
+        stage: of the bundle.
+        environment: its configuration.
+        bundle: the sources.
+        build: id of the record that made them; None for an ad-hoc bundle.
+        parameters: resolved.
+        inputs: resolved.
+        gate: of a release.
+        release: that is run.
+        drift: what differs from it and may.
+        subject: id of the training that is released; part of the key, as the id of a release that is run is.
+        keep: see `plan_stage`.
 
     Raises:
         PolicyError: the environment demands signed work, and there is no key, or what goes in is not signed.
     """
-    records = [build or "", *(each.record for each in inputs)]
-    require_signed(workbench.archive, environment, records, workbench.trusted_keys)
-    workbench.archive.objects.put_bytes(canonical_json(environment.configuration))
-    code = Code(
-        bundle_sha256=workbench.archive.objects.put_bytes(bundle.data),
-        notebook=stage.notebook,
-        notebook_sha256=sha256_bytes(bundle.read(stage.notebook)),
-        commit=bundle.commit,
-        dirty=bundle.is_dirty,
-        build=build,
+    if keep:
+        records = [build or "", *(each.record for each in inputs)]
+        trusted = workbench.trusted_keys if environment.policy.signed else ()
+        require_signed(workbench.archive, environment, records, trusted)
+        workbench.archive.objects.put_bytes(bundle.data)
+        workbench.archive.objects.put_bytes(canonical_json(environment.configuration))
+    subject = subject or (release.id if release else "")
+    parts, reach = make_key(
+        stage,
+        environment,
+        bundle,
+        parameters,
+        {each.artifact.name: each.artifact.sha256 for each in inputs},
+        look_around(),
+        workbench.project.lock,
+        {"id": subject, "configuration": environment.sha256} if subject else {},
+        drift,
     )
     return Plan(
         stage,
         environment,
         bundle,
-        code,
+        _describe_code(stage, bundle, build),
         parameters,
         tuple(inputs),
         order.timeout_s or environment.limits.timeout_s,
         gate,
         release,
         drift=drift,
+        key=parts.sha256,
         start=choose_start(order, environment),
+        preload=reach.modules,
+        variables=_start_variables(reach),
         sweep=order.sweep,
+        parts=parts,
     )
+
+
+def _start_variables(reach: Reach) -> dict[str, str]:
+    """Of a notebook that pins determinism: what must hold before anything it imports is, which may be before it starts."""
+    if "make_deterministic" not in reach.attributes:
+        return {}
+    from kit.model.determinism import start_variables
+
+    return start_variables()
+
+
+def _describe_code(stage: Stage, bundle: Bundle, build: str | None) -> Code:
+    return Code(
+        bundle_sha256=bundle.sha256,
+        notebook=stage.notebook,
+        notebook_sha256=sha256_bytes(bundle.read(stage.notebook)),
+        commit=bundle.commit,
+        dirty=bundle.is_dirty,
+        build=build,
+    )
+
+
+def with_parameters(plan: Plan, parameters: tuple[ResolvedParameter, ...]) -> Plan:
+    """The same plan for other parameter values, with the key that these make."""
+    if plan.parts is None:
+        raise ValueError("a plan without the parts of its key cannot be given other parameters")
+    parts = msgspec.structs.replace(plan.parts, parameters={each.name: each.value for each in parameters})
+    return dataclasses.replace(plan, parameters=parameters, parts=parts, key=parts.sha256)
 
 
 def choose_start(order: Order, environment: Environment) -> Start:
@@ -194,25 +299,35 @@ def choose_parameters(
     return resolve_parameters(stage.parameters, environment.parameters_for(stage, graph), values, where)
 
 
-def _choose_bundle(workbench: Workbench, environment: Environment, stage: str) -> tuple[Bundle, str | None]:
+def choose_sources(workbench: Workbench, environment: Environment, stage: str) -> Sources:
+    """The sources that a stage executes in: the working tree as it is, or where the policy says so what was built.
+
+    Raises:
+        PolicyError: only a build may execute, and there is none, or what is to be built is not committed.
+        ProjectError: a source cannot be bundled.
+    """
     if environment.policy.code == "worktree":
-        return make_bundle(workbench.project, tracked_only=False), None
+        return Sources(make_bundle(workbench.project, tracked_only=False))
     if stage == BUILD:
-        bundle = make_bundle(workbench.project, tracked_only=True)
-        if bundle.is_dirty:
-            changes = ", ".join(bundle.changes[:5]) + (" …" if len(bundle.changes) > 5 else "")
-            raise PolicyError(
-                f'environment {environment.name!r} builds committed sources only (policy.code = "build"), but '
-                f"{'there is no commit' if bundle.commit is None else f'these differ from the commit: {changes}'}; commit first"
-            )
-        return bundle, None
+        return Sources(_bundle_commit(workbench.project, environment))
     record = workbench.archive.newest(is_clean_build)
     if record is None:
         raise PolicyError(
             f'environment {environment.name!r} executes only what a clean build made (policy.code = "build"), and the '
             f"archive has no succeeded build of committed sources: commit, then run `kit build --env ci`"
         )
-    return bundle_of(workbench.archive, record), record.id
+    return Sources(bundle_of(workbench.archive, record), record.id)
+
+
+def _bundle_commit(project: Project, environment: Environment) -> Bundle:
+    bundle = make_bundle(project, tracked_only=True)
+    if bundle.is_dirty:
+        changes = ", ".join(bundle.changes[:5]) + (" …" if len(bundle.changes) > 5 else "")
+        raise PolicyError(
+            f'environment {environment.name!r} builds committed sources only (policy.code = "build"), but '
+            f"{'there is no commit' if bundle.commit is None else f'these differ from the commit: {changes}'}; commit first"
+        )
+    return bundle
 
 
 def is_clean_build(record: Record) -> bool:
@@ -231,4 +346,21 @@ def bundle_of(archive: Archive, record: Record) -> Bundle:
         data = archive.objects.read(record.code.bundle_sha256)
     except NotFoundError as error:
         raise NotFoundError(f"the bundle of record {record.id} is gone: {error}") from error
-    return Bundle(data, record.code.commit, ("(as recorded)",) if record.code.dirty else ())
+    return Bundle(data, record.code.commit, _AS_RECORDED if record.code.dirty else ())
+
+
+@lru_cache(4)
+def look_into_bundle(archive: Archive, sha256: str, commit: str | None, is_dirty: bool) -> Bundle:
+    """Sources to look at, not to execute: verified when a process asks for them first, and read once.
+
+    Args:
+        archive: holds them.
+        sha256: of the zip.
+        commit: see `Bundle`.
+        is_dirty: see `Bundle`.
+
+    Raises:
+        NotFoundError: they are not in the archive.
+        IntegrityError: they were changed there.
+    """
+    return Bundle(archive.objects.read(sha256), commit, _AS_RECORDED if is_dirty else ())

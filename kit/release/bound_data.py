@@ -94,7 +94,7 @@ def judge_bound_data(
     """
     evidence: dict[str, Evidence] = {}
     sources: list[_Source] = []
-    for name in _names(environment, bundle, before):
+    for name in list_bound(environment, bundle, before):
         try:
             sources.append(_read_source(bundle, name, bind))
         except (KitError, OSError) as error:
@@ -111,7 +111,7 @@ def judge_bound_data(
     return BoundData(tuple(evidence[name] for name in sorted(evidence)), subjects)
 
 
-def _names(environment: Environment, bundle: Bundle, before: Collection[str]) -> list[str]:
+def list_bound(environment: Environment, bundle: Bundle, before: Collection[str]) -> list[str]:
     """Inputs of the run stage that come from `[data]` and have a suite, or had one for what is live."""
     graph, files = bundle.read_graph(), set(bundle.names())
     try:

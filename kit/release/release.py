@@ -1,33 +1,28 @@
-"""Cutting a release through its environment's gate, and executing the one that is live."""
+"""Cutting a release through its environment's gate."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 
-import msgspec
-
-from kit.archive import RELEASE_FILE, Archive
+from kit.archive import Archive
 from kit.artifact import Artifact, media_type_of
 from kit.bundle import Bundle
-from kit.environment import Environment, decode_environment
-from kit.errors import KitError, NotFoundError, PolicyError, UnknownSubjectError, UsageError
-from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan, resolve_inputs
+from kit.environment import Environment
+from kit.errors import NotFoundError, PolicyError, UnknownSubjectError, UsageError
+from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan
 from kit.execute.inputs import from_record, newest_success
-from kit.execute.plan import BUNDLE, bundle_of, choose_parameters
-from kit.execute.signed import require_signed
+from kit.execute.plan import BUNDLE, bundle_of, choose_parameters, look_into_bundle
 from kit.gate import Finding, Manifest, Release, Verdict
-from kit.graph import RELEASE, RUN, Graph, Stage, require_bound
+from kit.graph import RELEASE, Stage
+from kit.parameter import ResolvedParameter
 from kit.record import Record
 from kit.release.admission import require_still_admitted
 from kit.release.bound_data import bind_now
-from kit.release.difference import advise_to_cut, readable_release, require_no_drift
-from kit.release.drift import find_drift
 from kit.release.evidence import judge_candidate
-from kit.release.live import find_live
 from kit.release.probes import PROBES, Probes
-from kit.release.soundness import require_cut, require_sound
-from kit.release.waivers import find_expired
-from kit.workspace import GateContext, ReleaseContext
+from kit.release.soundness import require_sound
+from kit.workspace import GateContext
 
 
 def plan_release(workbench: Workbench, order: Order, probes: Probes = PROBES) -> Plan:
@@ -104,6 +99,55 @@ def _count_findings(verdict: Verdict) -> str:
     return ", ".join(f"{found[finding]} {word}" for finding, word in words if found[finding])
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """What a gate decides on, and the release notebook that tells of it."""
+
+    environment: Environment
+    training: Record
+    bundle: Bundle
+    stage: Stage
+    parameters: tuple[ResolvedParameter, ...]
+    inputs: tuple[ResolvedInput, ...]
+
+
+def preview_release(workbench: Workbench, order: Order) -> Plan:
+    """The plan of a release without its gate; to be looked at, not executed: nothing is judged or kept. See `plan_release`."""
+    environment = workbench.project.read_environment(order.environment)
+    if environment.release is None:
+        raise PolicyError(_tell_closed(environment))
+    training = _choose_training(workbench, environment, order)
+    code = training.code
+    bundle = look_into_bundle(workbench.archive, code.bundle_sha256, code.commit, code.dirty)
+    return _finish(workbench, order, _choose_candidate(workbench, order, environment, training, bundle), None)
+
+
+def _choose_candidate(
+    workbench: Workbench, order: Order, environment: Environment, training: Record, bundle: Bundle
+) -> _Candidate:
+    graph = bundle.read_graph()
+    stage = graph.stage(RELEASE)
+    parameters = choose_parameters(stage, graph, environment, order.parameters)
+    inputs = tuple(_release_input(workbench.archive, name, training) for name in stage.inputs)
+    return _Candidate(environment, training, bundle, stage, parameters, inputs)
+
+
+def _finish(workbench: Workbench, order: Order, candidate: _Candidate, gate: GateContext | None) -> Plan:
+    return finish_plan(
+        workbench,
+        order,
+        candidate.stage,
+        candidate.environment,
+        candidate.bundle,
+        candidate.training.code.build,
+        candidate.parameters,
+        candidate.inputs,
+        gate=gate,
+        subject=candidate.training.id,
+        keep=gate is not None,
+    )
+
+
 def _plan_candidate(
     workbench: Workbench,
     order: Order,
@@ -114,16 +158,13 @@ def _plan_candidate(
 ) -> Plan:
     """Judge a training and plan the release notebook of its bundle."""
     archive = workbench.archive
-    bundle = bundle_of(archive, training)
-    graph = bundle.read_graph()
-    stage = graph.stage(RELEASE)
-    inputs = tuple(_release_input(archive, name, training) for name in stage.inputs)
+    candidate = _choose_candidate(workbench, order, environment, training, bundle_of(archive, training))
     workbench.notify(f"gate of {environment.name}: judging {promoted_from or training.id}")
     verdict = judge_candidate(
         archive,
         environment,
         training,
-        bundle,
+        candidate.bundle,
         bind_now(archive, environment, workbench.project.root),
         probes,
         workbench.trusted_keys,
@@ -131,7 +172,12 @@ def _plan_candidate(
         moment=workbench.clock(),
     )
     workbench.notify(f"gate of {environment.name}: {_count_findings(verdict)}")
-    manifest = Manifest(
+    manifest = _make_manifest(environment, training, verdict, promoted_from)
+    return _finish(workbench, order, candidate, GateContext(verdict, manifest if verdict.passed else None))
+
+
+def _make_manifest(environment: Environment, training: Record, verdict: Verdict, promoted_from: str) -> Manifest:
+    return Manifest(
         environment=environment.name,
         bundle_sha256=training.code.bundle_sha256,
         commit=training.code.commit,
@@ -145,9 +191,6 @@ def _plan_candidate(
         promoted_from=promoted_from,
         python=training.machine.python,
     )
-    parameters = choose_parameters(stage, graph, environment, order.parameters)
-    gate = GateContext(verdict, manifest if verdict.passed else None)
-    return finish_plan(workbench, order, stage, environment, bundle, training.code.build, parameters, inputs, gate=gate)
 
 
 def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | None]:
@@ -171,43 +214,6 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
         )
 
     return record, archive.add_release(environment.name, record, workbench.clock(), admit)
-
-
-def plan_run(workbench: Workbench, order: Order, release_id: str = "") -> Plan:
-    """Plan the run notebook of the live release, or of a named one: its bundle, its model, its frozen configuration.
-
-    Every byte that the release pins is verified first, then all that differs here from what was released is told at once.
-
-    Raises:
-        NotFoundError: nothing is live there.
-        IntegrityError: bytes are not those that were released.
-        PolicyError: something else differs and the order does not allow it, or the release may not be run any more.
-    """
-    release = _choose_release(workbench, order.environment, release_id)
-    with readable_release(release.environment):
-        manifest = workbench.archive.read_manifest(release)
-    environment = decode_environment(manifest.configuration, f"release {release.id}")
-    if not order.environment == environment.name == manifest.environment == release.environment:
-        raise PolicyError(
-            f"release {release.id} holds the verdict and the configuration of {environment.name!r}: it was never admitted "
-            f"to {order.environment!r}; `kit verify` says more"
-        )
-    drift = require_no_drift(release, manifest, find_drift(workbench, release, manifest), allow=order.allow_drift)
-    require_signed(workbench.archive, environment, [release.record, manifest.training_record], workbench.trusted_keys)
-    _require_unexpired(workbench, environment, release, manifest)
-    bundle = _released_bundle(workbench.archive, manifest)
-    graph = bundle.read_graph()
-    stage = graph.stage(RUN)
-    if order.inputs.keys() & {RELEASE_FILE}:
-        raise UsageError(f"choose a release with --release {environment.name}-N, not with --input")
-    require_bound(stage, graph, [*environment.data, *order.inputs], environment.name)
-    parameters = choose_parameters(stage, graph, environment, order.parameters)
-    inputs = _run_inputs(workbench, order, environment, graph, release, manifest)
-    build = workbench.archive.read_record(manifest.training_record).code.build
-    context = ReleaseContext(release.id, manifest, "")
-    return finish_plan(
-        workbench, order, stage, environment, bundle, build, parameters, inputs, release=context, drift=drift
-    )
 
 
 def _choose_training(workbench: Workbench, environment: Environment, order: Order) -> Record:
@@ -234,77 +240,3 @@ def _release_input(archive: Archive, name: str, training: Record) -> ResolvedInp
         return from_record(BUNDLE, build)
     size_bytes = archive.objects.path(sha256).stat().st_size  # the gate refuses a bundle that was never built
     return ResolvedInput(Artifact(BUNDLE, sha256, size_bytes, media_type_of(BUNDLE)), source=f"code of {training.id}")
-
-
-def _choose_release(workbench: Workbench, environment: str, release_id: str) -> Release:
-    archive = workbench.archive
-    with readable_release(environment):
-        if release_id:
-            release = archive.find_release(release_id)
-        else:
-            signed = _demands_signatures(workbench, environment)
-            release = find_live(archive, environment, workbench.trusted_keys, signed=signed)
-    if release is None and release_id:
-        raise UnknownSubjectError(
-            f"release {release_id!r} does not exist; `kit releases --env {environment}` lists them"
-        )
-    if release is None:
-        advice = _advise_to_release(workbench, environment)
-        raise NotFoundError(f"nothing is live in environment {environment!r}; {advice}")
-    if release.environment != environment:
-        raise UsageError(f"release {release.id} belongs to {release.environment!r}; use --env {release.environment}")
-    require_cut(archive, release)
-    return release
-
-
-def _advise_to_release(workbench: Workbench, name: str) -> str:
-    try:
-        environment = workbench.project.read_environment(name)
-    except KitError:
-        return f"run `kit release --env {name}` first"
-    sources = environment.policy.promoted_from
-    if environment.release is None and sources:
-        return f"promote one with `kit promote {sources[0]}-N --to {name}` first"
-    return f"run `kit release --env {name}` first"
-
-
-def _demands_signatures(workbench: Workbench, environment: str) -> bool:
-    """What the environment's file says; that it cannot be read is told as drift."""
-    try:
-        return workbench.project.read_environment(environment).policy.signed
-    except KitError:
-        return False
-
-
-def _require_unexpired(workbench: Workbench, environment: Environment, release: Release, manifest: Manifest) -> None:
-    keys = workbench.trusted_keys if environment.policy.signed else None
-    if expired := find_expired(workbench.archive, manifest.verdict, workbench.clock(), keys):
-        raise PolicyError(
-            f"release {release.id} was admitted only because of what no longer holds: {'; '.join(expired)}; renew it with "
-            f"`kit waive`, {advise_to_cut(release.environment)}, or go back with `kit rollback {release.environment}`"
-        )
-
-
-def _released_bundle(archive: Archive, manifest: Manifest) -> Bundle:
-    changes = (
-        () if manifest.commit and not archive.read_record(manifest.training_record).code.dirty else ("(released)",)
-    )
-    return Bundle(archive.objects.read(manifest.bundle_sha256), manifest.commit, changes)
-
-
-def _run_inputs(
-    workbench: Workbench, order: Order, environment: Environment, graph: Graph, release: Release, manifest: Manifest
-) -> tuple[ResolvedInput, ...]:
-    stage = graph.stage(RUN)
-    cut = workbench.archive.read_record(release.record)
-    released = cut.output(RELEASE_FILE)
-    if released is None or released.sha256 != manifest.sha256:
-        raise NotFoundError(f"record {cut.id} does not hold the release.json of {release.id}")
-    root, archive = workbench.project.root, workbench.archive
-    others = tuple(name for name in stage.inputs if name != RELEASE_FILE)
-    rest = resolve_inputs(_with_inputs(stage, others), graph, environment, archive, root, order.inputs)
-    return (ResolvedInput(released, record=cut.id), *rest)
-
-
-def _with_inputs(stage: Stage, names: tuple[str, ...]) -> Stage:
-    return msgspec.structs.replace(stage, inputs=names)
