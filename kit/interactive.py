@@ -36,7 +36,7 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
     origin = read_origin(project.archive) if (project.archive / MARKER).is_file() else ""
     archive = Archive(project.archive, origin)
     folder = project.scratch / "interactive" / stage.name
-    for part in ("inputs", "outputs", "facts", "release"):
+    for part in ("inputs", "outputs", "facts", "release", "scratch"):  # no key tells whose scratch files they are
         remove_tree(folder / part)
     for part in ("inputs", "outputs", "facts", "scratch"):
         (folder / part).mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ import msgspec
 from kit.archive import VERDICT, Archive, open_archive
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult, ExpectationResult, Finding, Severity
-from kit.engine.values import Event, Job, Outcome, Progress
+from kit.engine.values import Event, Job, Outcome, Progress, Start
 from kit.environment import Environment
 from kit.errors import GateRefusedError
 from kit.execute import Workbench
@@ -63,6 +63,9 @@ class FakeEngine:
     def __init__(self, otherwise: Act | None = None, **acts: Act) -> None:
         self._otherwise, self.acts = otherwise or write_outputs, acts
         self.jobs: list[Job] = []
+
+    def prepare(self, start: Start, preload: tuple[str, ...]) -> None:
+        """There is no kernel to start."""
 
     def execute(self, job: Job, progress: Callable[[Progress], None]) -> Outcome:
         """Let the stage's function act; KeyboardInterrupt goes through, as from code of kit itself."""
@@ -225,7 +228,7 @@ def make_workbench(
     project: Project, engine: Any = None, clock: Clock | None = None, key: SigningKey | None = None
 ) -> Workbench:
     """A workbench on the project's own archive; with a key it signs."""
-    archive = open_archive(project.archive, project.name, key)
+    archive = open_archive(project.archive, project.name, key, index=project.scratch / "index.sqlite")
     return Workbench(project, archive, engine or FakeEngine(), clock or FakeClock())
 
 

@@ -35,12 +35,14 @@ def test_stage_opens_on_dev_and_says_that_it_is_not_recorded(
     stage = open_stage(inputs=["raw.csv"], outputs=["table.csv"])
     assert stage.inputs["raw.csv"].read_text() == "x\n1\n2\n"
     stage.outputs["table.csv"].write_text("y\n")
+    (stage.scratch / "epoch-1").touch()
     assert stage.outputs["table.csv"].is_relative_to(project.scratch)
     assert "interactive: not recorded" in repr(stage)
     assert "stage 'prepare', environment 'dev'; interactive: not recorded" in capsys.readouterr().err
     assert not project.archive.exists()
     stage = open_stage(inputs=["raw.csv"], outputs=["table.csv"])
     assert not stage.outputs["table.csv"].exists(), "each opening starts empty"
+    assert not any(stage.scratch.iterdir()), "no key tells whose files these would be"
 
 
 def test_input_is_a_copy_of_the_newest_good_record(project: Project) -> None:

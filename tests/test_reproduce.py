@@ -349,6 +349,18 @@ def test_scratch_of_an_earlier_attempt_does_not_help(tmp_path):
     assert not list((executed.project.scratch / "workspaces").iterdir())
 
 
+@pytest.mark.parametrize("differs", [True, False])
+def test_difference_from_what_went_on_with_earlier_attempts_says_so(tmp_path, differs):
+    executed = Executed(tmp_path)
+    record = executed.copy_record("train", attempts=("20260301T093000Z-train-000000",))
+    if differs:
+        executed.engine.acts["train"] = write_text("golden.json", "[1]", {"auc": 0.72})
+    told = (
+        f"{record.id} went on with the scratch folder of 20260301T093000Z-train-000000; it was done again from nothing"
+    )
+    assert (told in executed.again_one("train").notes) is differs
+
+
 def test_interrupt_seals_the_record_and_goes_on(tmp_path):
     executed = Executed(tmp_path)
 

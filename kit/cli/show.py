@@ -25,6 +25,7 @@ def describe_record(
     notebook: Mapping[str, Any] | None = None,
     signature: str = "",
     reproductions: Sequence[Again] = (),
+    attempts: Sequence[Record] = (),
 ) -> str:
     """Everything a person wants to know: what happened first, then what went in and came out.
 
@@ -34,6 +35,7 @@ def describe_record(
         notebook: of a record that was never closed, to show what it had put out.
         signature: who vouches for it, in a sentence.
         reproductions: those that did it again; of a reproduction also what it found itself.
+        attempts: those of its earlier attempts that can be read.
     """
     lines = [f"{record.id}  {record.status.upper()}"]
     if record.failure:
@@ -43,6 +45,7 @@ def describe_record(
     if record.reproduces and not own:
         own = [("compared", "the ledger tells of no comparison")]
     lines += _section("", [*_facts(record), *own, *([("signature", signature)] if signature else [])])
+    lines += _section("earlier attempts", list(_attempt_rows(record, attempts)))
     lines += _section("drift: differed from the release, allowed", [(printable(each, None),) for each in record.drift])
     lines += _section("done again", [_again_row(each) for each in reproductions if each.record == record.id])
     lines += _section("parameters", [(p.name, f"{p.value!r}", f"from the {p.source}") for p in record.parameters])
@@ -67,6 +70,8 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
     yield "started", f"{format_when(record.started)} UTC, {seconds}"
     if record.reproduces:
         yield "does again", record.reproduces
+    if record.sweep:
+        yield "sweep", record.sweep[:12]
     if record.cells:
         yield "cells", f"{done} of {len(record.cells)} succeeded"
     state = "dirty" if record.code.dirty else "clean"
@@ -76,15 +81,31 @@ def _facts(record: Record) -> Iterator[tuple[str, ...]]:
         f"bundle {record.code.bundle_sha256[:12]}, {commit}"
         + (f", built by {record.code.build}" if record.code.build else ""),
     )
+    if record.key:
+        yield "key", record.key[:12]
     software = record.software
     yield "software", f"kit {software.kit_version}, {record.machine.python}, {count(software.n_packages, 'package')}"
     yield (
         "machine",
         f"{record.machine.user}@{record.machine.host}, {record.machine.n_cpus} × {record.machine.cpu_model}",
     )
+    if record.start:
+        preloaded = f", after import of {', '.join(record.preloaded)}" if record.preloaded else ""
+        yield "start", printable(f"{record.start}{preloaded}", None)
     if record.usage and record.usage.peak_memory_bytes:
         cpu = f", {record.usage.kernel_cpu_s:.1f} s of CPU" if record.usage.kernel_cpu_s is not None else ""
         yield "kernel", f"{format_bytes(record.usage.peak_memory_bytes)} at most{cpu}"
+
+
+def _attempt_rows(record: Record, attempts: Sequence[Record]) -> Iterator[tuple[str, ...]]:
+    """Each earlier attempt and how it ended."""
+    known = {each.id: each for each in attempts}
+    for name in record.attempts:
+        each = known.get(name)
+        failure = f"{each.failure.kind}: {each.failure.message}" if each and each.failure else ""
+        when = format_when(each.ended) if each else ""
+        texts = (name, each.status if each else "cannot be read here", f"{when} UTC" if when else "", failure)
+        yield tuple(map(printable, texts))
 
 
 def _tell_comparison(again: Again) -> str:

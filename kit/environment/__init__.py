@@ -7,7 +7,7 @@ from kit.environment.reading import (
     read_environment,
     require_known_parameters,
 )
-from kit.environment.values import Environment, Limits, Policy, ReleasePolicy, SecretReference, Serving
+from kit.environment.values import Environment, Limits, Policy, ReleasePolicy, SecretReference, Serving, StageSettings
 
 __all__ = [
     "Environment",
@@ -21,6 +21,7 @@ __all__ = [
     "SecretReference",
     "Serving",
     "SliceLimits",
+    "StageSettings",
     "decode_environment",
     "list_environments",
     "read_environment",

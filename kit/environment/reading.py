@@ -12,7 +12,7 @@ import msgspec
 from kit.environment.gates import EvaluationSource, Gates, LiteRTLimits, MetricLimits, SliceLimits
 from kit.environment.values import Environment, Limits, Policy, ReleasePolicy, SecretReference, Serving, StageSettings
 from kit.errors import EnvironmentFileError, UnknownNameError, suggest
-from kit.graph import Graph
+from kit.graph import RELEASE, Graph
 from kit.parameter import ANY_JSON
 
 _TABLES: dict[str, type[msgspec.Struct]] = {
@@ -70,7 +70,29 @@ def decode_environment(content: dict[str, Any], where: str) -> Environment:
             raise EnvironmentFileError(
                 f"{where}, [secrets] {name}: expected a reference, {{ env = … }} or {{ file = … }}"
             )
+    for name, settings in environment.stages.items():
+        _refuse_useless_retries(settings, name, f"{where}, [stages.{name}]")
     return environment
+
+
+def _refuse_useless_retries(settings: StageSettings, stage: str, where: str) -> None:
+    """Refuse what would never lead to another attempt."""
+    if settings.retries and not settings.transient:
+        raise EnvironmentFileError(
+            f"{where}: retries = {settings.retries} without transient retries nothing; name the failures that may pass by "
+            f'themselves, as in transient = ["ConnectionError", "KernelDied"]'
+        )
+    if settings.retries and stage == RELEASE:
+        raise EnvironmentFileError(
+            f"{where}: a release is not retried, its gate has decided before its notebook starts; remove retries"
+        )
+    for kind in settings.transient:
+        if not kind.isidentifier():
+            name = kind.rpartition(".")[2]
+            advice = f"write {name!r}, a kernel does not tell the module" if name.isidentifier() else "expected a name"
+            raise EnvironmentFileError(f"{where}, transient: {kind!r} is no name of an exception's class; {advice}")
+        if kind == KeyboardInterrupt.__name__:
+            raise EnvironmentFileError(f"{where}, transient: an interruption is never retried; remove {kind!r}")
 
 
 def require_known_parameters(environment: Environment, graph: Graph) -> None:
@@ -92,6 +114,9 @@ def require_known_parameters(environment: Environment, graph: Graph) -> None:
                     raise UnknownNameError("parameter", inner, stages[name], f"{where}, [parameters.{name}]")
         elif name not in anywhere:
             raise UnknownNameError("parameter or stage", name, anywhere | set(stages), f"{where}, [parameters]")
+    for name in environment.stages:
+        if name not in stages:
+            raise UnknownNameError("stage", name, stages, f"{where}, [stages.{name}]")
 
 
 def _refuse_unknown_gate_keys(gates: Any, where: str) -> None:

@@ -44,8 +44,9 @@ class StageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one stage is executed here.
 
     Attributes:
-        retries: further attempts after an error that `transient` names.
-        transient: names of exceptions, or `KernelDied`, after which another attempt may succeed.
+        retries: further attempts after a failure that `transient` names.
+        transient: kinds of failures after which another attempt may succeed: the exact name of an exception's class, as the
+            kernel tells it, without its module and not that of a base class; `KernelDied`; `TimedOut`.
         backoff_s: seconds before the first further attempt; doubled before each one after.
     """
 

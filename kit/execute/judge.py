@@ -12,7 +12,6 @@ from kit.errors import IntegrityError
 from kit.execute.plan import BUNDLE, Plan
 from kit.graph import BUILD, RUN
 from kit.record import Failure
-from kit.scoring import RELEASE_KEY, find_lost_rows, read_release_id
 
 
 def first_failure(
@@ -100,6 +99,8 @@ def _judge_release(plan: Plan, outputs: tuple[Artifact, ...]) -> Failure | None:
 def _judge_rows(plan: Plan, metrics: Mapping[str, Any]) -> Failure | None:
     if plan.stage.name != RUN or plan.reproduces:  # what is done again is held to what it did, not to later rules
         return None
+    from kit.scoring import find_lost_rows  # and below: 5 ms that a command which executes nothing need not spend
+
     problem = find_lost_rows(metrics)
     return Failure("RowsLost", f"the run's row counts do not hold: {problem}") if problem else None
 
@@ -107,6 +108,8 @@ def _judge_rows(plan: Plan, metrics: Mapping[str, Any]) -> Failure | None:
 def _judge_names(plan: Plan, outputs: tuple[Artifact, ...], written: Path) -> Failure | None:
     if plan.release is None or plan.reproduces:
         return None
+    from kit.scoring import RELEASE_KEY, read_release_id
+
     for name, path in _list_parquet(outputs, written):
         try:
             found = read_release_id(path)

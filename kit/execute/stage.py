@@ -20,7 +20,7 @@ from kit.environment import SecretReference
 from kit.errors import KitError, UsageError
 from kit.execute.judge import first_failure
 from kit.execute.plan import Plan, Workbench
-from kit.execute.scratch import hold_scratch
+from kit.execute.scratch import Scratch, hold_scratch
 from kit.files import canonical_json, format_time, remove_tree
 from kit.notebook import read_notebook
 from kit.provenance import current_process, describe_machine, describe_software, requirements_text
@@ -31,37 +31,53 @@ from kit.statement import describe_verdict
 from kit.workspace import CONTEXT_VARIABLE, Context, Workspace, create_workspace, remove_abandoned
 
 MIN_SECRET_LENGTH = 4
+WORKSPACES, SCRATCH = "workspaces", "scratch"  # below .kit/
 
 
-def execute_plan(workbench: Workbench, plan: Plan) -> Record:
+def execute_plan(workbench: Workbench, plan: Plan, retried: tuple[str, ...] = ()) -> Record:
     """Execute a stage and seal its record, whatever happens.
+
+    Args:
+        workbench: project, archive and collaborators.
+        plan: what to execute.
+        retried: ids of the unsuccessful executions of this plan that this one is a further attempt of, oldest first.
 
     Returns:
         The closed record: succeeded only if every cell did, every declared output was written, inputs stayed as they
         were, and every check that is due passed on exactly these bytes.
     """
+    workbench.engine.prepare(plan.start, plan.preload)  # an interpreter starts while kit prepares the rest
     secrets = read_secrets(absolute_references(plan.environment.secrets, workbench.project.root))
+    remove_abandoned(workbench.project.scratch / WORKSPACES)
+    with hold_scratch(workbench.project.scratch / SCRATCH, plan, workbench.archive, workbench.notify) as scratch:
+        record = _execute(workbench, plan, scratch, secrets, tuple(dict.fromkeys((*scratch.attempts, *retried))))
+        if record.succeeded:
+            scratch.clear()
+    return record
+
+
+def _execute(
+    workbench: Workbench, plan: Plan, scratch: Scratch, secrets: Mapping[str, str], attempts: tuple[str, ...]
+) -> Record:
     redactor = Redactor(secrets)
-    started = _describe_start(workbench, plan, redactor)
-    folder = workbench.project.scratch / "workspaces"
-    remove_abandoned(folder)
+    started = _describe_start(workbench, plan, attempts, redactor)
     notebook = plan.bundle.read(plan.stage.notebook)
     files = {
         "source.ipynb": redactor.text(notebook.decode()).encode(),
         "requirements.txt": requirements_text().encode(),
     }
     opened = workbench.archive.open_record(started, files)
-    workspace = Workspace(folder / started.id)
+    workspace = Workspace(workbench.project.scratch / WORKSPACES / started.id)
     outcome: Outcome | None = None
     try:
         create_workspace(workspace.folder)
-        with hold_scratch(workbench.project.scratch / "scratch", plan, workspace.folder / "scratch") as scratch:
-            _fill(workbench, plan, workspace, started.id, scratch.folder)
-            job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
-            outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
-            closed = _collect(workbench, plan, workspace, started, outcome)
-            if closed.succeeded:
-                scratch.clear()
+        scratch.take(started.id)
+        _fill(workbench, plan, workspace, started.id, scratch.files)
+        job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
+        outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
+        if outcome.start_note:
+            workbench.notify(f"{plan.stage.name}: {outcome.start_note}")
+        closed = _collect(workbench, plan, workspace, started, outcome)
     except KeyboardInterrupt:
         failure = Failure("KeyboardInterrupt", "interrupted while kit prepared or collected the execution")
         closed = _close(workbench, started, outcome, Status.INTERRUPTED, failure)
@@ -110,7 +126,7 @@ def read_secret(reference: SecretReference) -> str | None:
         return None
 
 
-def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Record:
+def _describe_start(workbench: Workbench, plan: Plan, attempts: tuple[str, ...], redactor: Redactor) -> Record:
     now = workbench.clock()
     names = plan.bundle.names()
     lock = plan.bundle.read(workbench.project.lock) if workbench.project.lock in names else None
@@ -132,12 +148,15 @@ def _describe_start(workbench: Workbench, plan: Plan, redactor: Redactor) -> Rec
         drift=plan.drift,
         key=plan.key,
         sweep=plan.sweep,
+        attempts=attempts,
     )
     return _redact(record, redactor)
 
 
-def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str, scratch: Path) -> None:
+def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str, scratch: Path | None) -> None:
     objects = workbench.archive.objects
+    scratch = scratch or workspace.folder / SCRATCH
+    scratch.mkdir(exist_ok=True)
     unpack_bundle(plan.bundle.data, workspace.source)
     workspace.bundle.write_bytes(plan.bundle.data)
     for each in plan.inputs:
@@ -167,15 +186,15 @@ def _fill(workbench: Workbench, plan: Plan, workspace: Workspace, record_id: str
 
 
 def _make_job(
-    plan: Plan, workspace: Workspace, opened: OpenRecord, notebook: dict[str, Any], secrets: dict[str, str]
+    plan: Plan, workspace: Workspace, opened: OpenRecord, notebook: dict[str, Any], secrets: Mapping[str, str]
 ) -> Job:
     return Job(
         notebook=notebook,
         parameters={each.name: each.value for each in plan.parameters if each.source != "notebook"},
         folder=(workspace.source / plan.stage.notebook).parent,
-        variables={CONTEXT_VARIABLE: str(workspace.context)},
+        variables={**plan.variables, CONTEXT_VARIABLE: str(workspace.context)},
         journal=opened.folder,
-        secrets=secrets,
+        secrets=dict(secrets),
         timeout_s=plan.timeout_s,
         output_budget_bytes=plan.environment.limits.output_bytes,
         start=plan.start,

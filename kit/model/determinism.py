@@ -10,6 +10,7 @@ from typing import Any
 from kit.errors import UsageError
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def pin_determinism(seed: int, threads: int = 1) -> dict[str, Any]:
@@ -48,14 +49,19 @@ def pin_determinism(seed: int, threads: int = 1) -> dict[str, Any]:
     }
 
 
+def start_variables() -> dict[str, str]:
+    """What a kernel that will pin determinism starts with: TensorFlow reads it while it is imported, perhaps beforehand."""
+    quiet = {} if LOG_LEVEL in os.environ else {LOG_LEVEL: "2"}  # its notes on the processor are no one's result
+    return {ONEDNN: "0", **quiet}
+
+
 def _pin_onednn() -> None:
     if "tensorflow" in sys.modules and os.environ.get(ONEDNN) != "0":
         raise UsageError(
             f"tensorflow was imported before determinism was pinned, so {ONEDNN}=0 comes too late; "
             f"call stage.make_deterministic() above the first import of tensorflow or keras, in a fresh kernel"
         )
-    os.environ[ONEDNN] = "0"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its start-up notes on the processor are no one's result
+    os.environ.update(start_variables())
 
 
 def _pin_threads(tensorflow: Any, threads: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from kit.errors import UsageError
 from kit.files import canonical_json, write_atomically
+from kit.model.functions import renumber_functions
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 SAVED_AT = "1980-01-01@00:00:00"
@@ -46,7 +47,7 @@ def canonicalise_keras(data: bytes) -> bytes:
 
 
 def save_saved_model(module: Any, folder: Path, signatures: Mapping[str, Any]) -> None:
-    """Save a `tf.Module` as a SavedModel, without the fingerprint that would make each saving unique.
+    """Save a `tf.Module` as a SavedModel, without the fingerprint and the numbers that would make each saving unique.
 
     Args:
         module: holds every variable and table that the signatures use.
@@ -70,6 +71,7 @@ def save_saved_model(module: Any, folder: Path, signatures: Mapping[str, Any]) -
     finally:
         logger.setLevel(level)
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    renumber_functions(folder / "saved_model.pb")
     assets = folder / "assets"
     if assets.is_dir() and not any(assets.iterdir()):
         assets.rmdir()

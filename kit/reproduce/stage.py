@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from kit.archive import Archive
-from kit.compare import Cause, find_causes, read_packages
+from kit.compare import Agreement, Cause, Comparison, find_causes, read_packages
 from kit.errors import IntegrityError, KitError, NotFoundError
 from kit.execute import Workbench, execute_plan
 from kit.execute.signed import find_unsigned
@@ -76,8 +76,16 @@ def _judge(
         metrics=judged.metrics,
         cells=judged.cells,
         findings=judged.findings,
-        notes=(*found.notes, *judged.notes),
+        notes=(*found.notes, *judged.notes, *_note_attempts(record, judged.outputs)),
     )
+
+
+def _note_attempts(record: Record, outputs: Sequence[Comparison]) -> tuple[str, ...]:
+    """Where outputs differ: that the original did not start from nothing, as this one did."""
+    if not record.attempts or all(each.agreement is Agreement.IDENTICAL for each in outputs):
+        return ()
+    names = ", ".join(record.attempts)
+    return (f"{record.id} went on with the scratch folder of {names}; it was done again from nothing",)
 
 
 def _describe_failure(done: Record) -> Finding:

@@ -232,6 +232,9 @@ _ANNOUNCED = (
     "release",
     "reproduces",
     "drift",
+    "key",
+    "sweep",
+    "attempts",
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kit.ledger import Kind
 from kit.signing import PublicKey, Standing
+from kit.verify.attempts import judge_attempts
 from kit.verify.entries import judge_release, list_beside
 from kit.verify.executions import examine
 from kit.verify.findings import Code, Finding, Report, false, noted, undecided
@@ -42,6 +43,7 @@ def verify_record(
     needed = {sha256 for _, artifact, _ in list_artifacts(examined.record) for sha256 in list_needed(artifact, archive)}
     hashed = hash_named(archive, {*needed, *list_beside(archive, examined.record)})
     findings = [*examined.findings, *judge_objects(archive, examined.record, hashed)]
+    findings += judge_attempts(archive, examined.record, ledgered.books, has_gap=ledgered.chain.has_gap)
     findings += _judge_standing(where, examined, keys)
     findings += _judge_entries(archive, where, ledgered, record_id, examined, hashed, keys)
     return ledgered.report(record_id, hashed, [examined], findings)

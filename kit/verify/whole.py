@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kit.archive import MARKER, OPEN
 from kit.signing import PublicKey, Standing
+from kit.verify.attempts import judge_attempts
 from kit.verify.decisions import judge_decisions
 from kit.verify.entries import judge_entries
 from kit.verify.executions import Books, examine
@@ -41,6 +42,7 @@ def verify_archive(archive: Path, keys: Sequence[PublicKey] = (), outside: Seque
     findings = [*_judge_parts(archive), *_judge_unlogged(archive, names, books)]
     for examined in found.values():
         findings += [*examined.findings, *judge_objects(archive, examined.record, hashed)]
+        findings += judge_attempts(archive, examined.record, books, has_gap=chain.has_gap)
     findings += judge_entries(archive, chain, found, hashed, keys)
     findings += judge_decisions(archive, ledgered.origin, chain, found, hashed, keys)
     findings += _judge_unsigned(list(found.values()))
