@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LEDGER_MEMORY = "ledger.json"
+INDEX = "index.sqlite"
 UNSIGNED = (
     "not signed: anyone who can write to the archive could rewrite it; keep the line above, or sign with `kit key new`"
 )
@@ -74,11 +76,11 @@ def open_workbench(*, appends: bool = False) -> Workbench:
     from kit.signing import find_signing_key
 
     project = find_project(Path.cwd())
-    memory = project.scratch / LEDGER_MEMORY
+    memory, index = project.scratch / LEDGER_MEMORY, project.scratch / INDEX
     if appends:
-        archive = open_archive(project.archive, project.name, find_signing_key(), memory)
+        archive = open_archive(project.archive, project.name, find_signing_key(), memory, index)
     elif project.archive.is_dir() and any(project.archive.iterdir()):
-        archive = Archive(project.archive, read_origin(project.archive), _find_key_to_trust(), memory)
+        archive = Archive(project.archive, read_origin(project.archive), _find_key_to_trust(), memory, index)
     else:
         archive = Archive(project.archive)
     workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
@@ -122,11 +124,19 @@ def demands_signatures(workbench: Workbench, environment: str) -> bool:
 class LateEngine:
     """papermill's engine, imported when the first notebook is executed."""
 
-    def execute(self, job: Any, progress: Any) -> Any:
-        """Execute a job."""
+    @functools.cached_property
+    def _engine(self) -> Any:
         from kit.engine import PapermillEngine
 
-        return PapermillEngine().execute(job, progress)
+        return PapermillEngine()
+
+    def prepare(self, start: Any, preload: Any) -> None:
+        """Begin to start the kernel of the next job."""
+        self._engine.prepare(start, preload)
+
+    def execute(self, job: Any, progress: Any) -> Any:
+        """Execute a job."""
+        return self._engine.execute(job, progress)
 
 
 class ProgressLine:
@@ -146,8 +156,9 @@ class ProgressLine:
 
 
 def print_progress(text: str) -> None:
-    """A sentence on stderr."""
-    click.echo(text, err=True)
+    """A sentence on stderr; it takes the place of a line that is being rewritten."""
+    is_redrawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    click.echo(f"\r\033[K{text}" if is_redrawn else text, err=True)
 
 
 def print_json(value: Any) -> None:

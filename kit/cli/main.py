@@ -19,6 +19,8 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE, as shells have it
 # name -> (module, attribute): imported when called, so that `kit --help` stays quick
 _COMMANDS = {
     "all": ("kit.cli.stages", "all_command"),
+    "sweep": ("kit.cli.sweep", "sweep_command"),
+    "status": ("kit.cli.status", "status_command"),
     "records": ("kit.cli.records", "records_command"),
     "show": ("kit.cli.records", "show_command"),
     "open": ("kit.cli.records", "open_command"),
@@ -36,6 +38,7 @@ _COMMANDS = {
     "verify": ("kit.cli.verify", "verify_command"),
     "audit": ("kit.cli.verify", "audit_command"),
     "checkpoint": ("kit.cli.keys", "checkpoint_command"),
+    "kernels": ("kit.cli.kernels", "kernels_command"),
     "key": ("kit.cli.keys", "key_command"),
     "lab": ("kit.cli.lab", "lab_command"),
     "serve": ("kit.cli.serve", "serve_command"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -29,6 +29,12 @@ from kit.graph import RELEASE, RUN, Stage
 from kit.parameter import Parameter
 from kit.pipeline import Step, execute_all, execute_stage
 
+if TYPE_CHECKING:
+    from kit.execute import Workbench
+
+UP_TO_DATE = "up to date"
+WARM = "Fork the kernel from a process that has imported the stage's libraries; the default in dev."
+COLD = "Start the kernel in a new interpreter; the default where only a build may execute."
 PREFERRED = ("auc", "accuracy")  # what a single stage shows first; `kit all` asks the environment's gates
 
 
@@ -59,7 +65,7 @@ def _command_of(stage: Stage) -> ExampleCommand:
         ),
         make_timeout_option(),
         *start_options(),
-        click.Option(["--force", "force"], is_flag=True, help="Execute although an up-to-date record is there."),
+        *([] if stage.name in (RELEASE, RUN) else [force_option()]),
         click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON."),
     ]
     if stage.name == RELEASE:
@@ -95,12 +101,15 @@ def drift_option() -> click.Option:
 
 def start_options() -> list[click.Parameter]:
     """`--warm` and `--cold`, of what executes a stage."""
-    warm = "Fork the kernel from a process that has imported the stage's libraries; the default in dev."
-    cold = "Start the kernel in a new interpreter; the default where only a build may execute."
     return [
-        click.Option(["--warm", "start"], flag_value="warm", help=warm),
-        click.Option(["--cold", "start"], flag_value="cold", help=cold),
+        click.Option(["--warm", "start"], flag_value="warm", help=WARM),
+        click.Option(["--cold", "start"], flag_value="cold", help=COLD),
     ]
+
+
+def force_option() -> click.Option:
+    """`--force`, of what takes a record that is up to date."""
+    return click.Option(["--force", "force"], is_flag=True, help="Execute although a record is up to date.")
 
 
 def make_timeout_option() -> click.Option:
@@ -149,7 +158,7 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
         inputs=split_inputs(values["inputs"]) | _name_training(values),
         timeout_s=values["timeout_s"],
         allow_drift=values.get("allow_drift", False),
-        reuse=not values["force"],
+        reuse=not values.get("force", False),
         start=values["start"] or "",
     )
     require_free(values.get("output"))
@@ -162,7 +171,8 @@ def _execute(stage: Stage, values: dict[str, Any]) -> None:
 def show_step(step: Step, *, as_json: bool) -> None:
     """Print what one stage left, and end the command with its exit code."""
     if as_json:
-        print_json({"record": step.record, "release": step.release, "reasons": step.reasons, "waivers": step.waivers})
+        facts = {"record": step.record, "release": step.release, "reasons": step.reasons, "waivers": step.waivers}
+        print_json({**facts, "reused": step.reused})
     else:
         _print_steps([step], PREFERRED)
     raise click.exceptions.Exit(exit_code_of([step.record]))
@@ -196,41 +206,61 @@ def split_inputs(texts: Sequence[str]) -> dict[str, str]:
 
 @click.command(cls=ExampleCommand, name="all", example="kit all --env dev")
 @env_option
+@click.option("--force", is_flag=True, help="Execute also what is up to date.")
+@click.option("--warm", "start", flag_value="warm", help=WARM)
+@click.option("--cold", "start", flag_value="cold", help=COLD)
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Stages at a time.  [default: cores]")
 @json_option
-def all_command(environment: str, as_json: bool) -> None:
-    """Execute every stage that the environment needs, then make the reports."""
+def all_command(
+    environment: str, force: bool, start: Literal["warm", "cold"] | None, workers: int | None, as_json: bool
+) -> None:
+    """Execute the stages of an environment that are not up to date, then make the reports."""
     workbench = open_workbench(appends=True)
     gated = tuple(workbench.project.read_environment(environment).gates.metrics)
     steps: list[Step] = []
     try:
-        for step in execute_all(workbench, environment):
+        for step in execute_all(workbench, environment, reuse=not force, start=start or "", n_workers=workers):
             steps.append(step)
-            print_progress(f"{step.record.stage}: {step.record.status}, {step.record.wall_s:.1f} s")
+            print_progress(_describe_step(step))
     except KitError:
         if steps and not as_json:
             _print_steps(steps, gated)
         raise
-    index = _make_reports(workbench)
+    index = _make_reports(workbench, steps)
     if as_json:
-        print_json({"records": [step.record for step in steps], "report": str(index)})
+        reused = [step.record.id for step in steps if step.reused]
+        print_json({"records": [step.record for step in steps], "reused": reused, "report": str(index)})
     else:
         _print_steps(steps, gated)
         click.echo(f"\nreport: {index}")
     raise click.exceptions.Exit(exit_code_of([step.record for step in steps]))
 
 
-def _make_reports(workbench: Any) -> Path:
+def _describe_step(step: Step) -> str:
+    record = step.record
+    if step.reused:
+        return f"{record.stage}: {UP_TO_DATE}: {record.id}"
+    return f"{record.stage}: {record.status}, {record.wall_s:.1f} s"
+
+
+def _make_reports(workbench: Workbench, steps: Sequence[Step]) -> Path:
+    """The reports' index; they are made only if something was executed, or the ledger is newer than they are."""
+    index, archive = workbench.project.reports / "index.html", workbench.archive
+    if all(step.reused for step in steps) and index.is_file():
+        last = archive.ledger.path(archive.ledger.size())
+        if last.is_file() and last.stat().st_mtime_ns < index.stat().st_mtime_ns:
+            return index
     from kit.report import make_reports
 
-    return make_reports(workbench.project, workbench.archive)
+    return make_reports(workbench.project, archive)
 
 
 def _print_steps(steps: list[Step], gated: tuple[str, ...]) -> None:
     rows = [
         [
             step.record.stage,
-            step.record.status.value,
-            step.record.wall_s,
+            UP_TO_DATE if step.reused else step.record.status.value,
+            None if step.reused else step.record.wall_s,
             step.record.id,
             main_metric(step.record, gated),
         ]
@@ -244,7 +274,7 @@ def _print_steps(steps: list[Step], gated: tuple[str, ...]) -> None:
 def _print_outcome(step: Step) -> None:
     record = step.record
     if step.release:
-        click.echo(f"released {step.release.id}")
+        click.echo(f"{step.release.id} is live" if step.reused else f"released {step.release.id}")
         for waiver in step.waivers:
             sentence = f"waived: {waiver.evidence} until {waiver.until} by {waiver.who}: {waiver.reason}"
             click.echo(printable(sentence, None))
