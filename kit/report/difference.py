@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 import re
 from collections.abc import Collection, Iterable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +14,10 @@ from kit.diff.values import CellDiff, Change, Line, LineKind, Output, OutputDiff
 from kit.diff.words import tell_difference, tell_relative, tell_value
 from kit.files import write_atomically
 from kit.project import Project
-from kit.report.rows import FILTERS
 from kit.report.sanitize import clean_html, embed_picture
-from kit.report.style import page_policy, style_sheet
+from kit.report.style import own_style, page_policy, style_sheet
+from kit.report.templates import load_template
 
-_TEMPLATE = Path(__file__).parent / "template"
 _TONES = {Change.ADDED: "good", Change.REMOVED: "bad", Change.CHANGED: "open"}
 
 
@@ -46,9 +42,12 @@ def render_difference_page(
         known_records: ids of records that have a page in `../records/`; only these are linked.
         index_href: where the index is, seen from the page.
     """
-    style = f"{style_sheet()}\n{_own_style()}"
+    style = f"{style_sheet()}\n{own_style('difference.css')}"
     cells = difference.cells if isinstance(difference, RecordDiff) else ()
-    page: str = _template().render(
+    template = load_template(
+        "difference.html.j2", lines=_render_lines, tell=tell_value, difference=tell_difference, relative=tell_relative
+    )
+    page: str = template.render(
         d=difference,
         is_record=isinstance(difference, RecordDiff),
         groups=[*_fact_groups(difference)],
@@ -57,7 +56,7 @@ def render_difference_page(
         known_records=frozenset(known_records),
         index_href=index_href,
         style=style,
-        policy=_policy(style),
+        policy=page_policy(style),
         tones=_TONES,
     )
     return page
@@ -159,26 +158,3 @@ def _mark(line: Line) -> str:
 
 def _render_lines(lines: Iterable[Line]) -> str:
     return "".join(map(render_line, lines))
-
-
-def _policy(style: str) -> str:
-    """As for a record's page, with this page's own style sheet."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return re.sub(r"'sha256-[^']*'", f"'sha256-{digest}'", page_policy())
-
-
-@cache
-def _own_style() -> str:
-    return (_TEMPLATE / "difference.css").read_text("utf-8")
-
-
-@cache
-def _template() -> Any:
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(_TEMPLATE)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(
-        FILTERS, lines=_render_lines, tell=tell_value, difference=tell_difference, relative=tell_relative
-    )
-    return environment.get_template("difference.html.j2")

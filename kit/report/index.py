@@ -1,36 +1,74 @@
-"""The index: environments and what is live in them, releases and their gates, metrics over time, all records."""
+"""The index: environments and what is live in them, releases and their gates, sweeps, metrics over time, the newest records."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
 from kit.record import Record
 from kit.report.life import Life
-from kit.report.rows import FILTERS, ReleaseRow, main_metric, newest_first
+from kit.report.listing import RecordRow, oldest_first, row_of
+from kit.report.lists import FOLDER as LISTS_FOLDER
+from kit.report.lists import LISTS, ListPage
+from kit.report.rows import ReleaseRow
+from kit.report.shards import FOLDER as SHARDS_FOLDER
+from kit.report.shards import Shard, write_runs
 from kit.report.style import index_policy, index_script, style_sheet
+from kit.report.sweep import SweepView
+from kit.report.templates import load_template
+from kit.report.trends import find_trends, trends_of
+
+__all__ = ["Index", "find_trends", "render", "render_index"]
+
+N_NEWEST = LISTS.most  # so that the index has all that no other list has yet
+MAX_RELEASES = 50
+MAX_SWEEPS = 100
 
 
-class Trend(msgspec.Struct, frozen=True):
-    """A stage's main metric in one environment, oldest first; `points` is an SVG polyline in a box of 100 × 30."""
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """What the index is made from.
 
-    stage: str
-    environment: str
-    metric: str
-    values: tuple[float, ...]
+    Attributes:
+        title: the project's name.
+        rows: of all records, oldest first.
+        known: ids of records that have a page; only these are linked.
+        coverage: what vouches for the archive as a whole, in a sentence.
+        releases: releases and refusals, in any order.
+        environments: names to show even if nothing happened in them yet, first and in this order.
+        lives: what was live in each environment; these have pages of their own.
+        sweeps: those that have a page.
+        lists: pages of older records, oldest first; without any the index has all.
+        shards: what is searched, oldest first; without any the page itself is.
+    """
+
+    title: str = "Records and releases"
+    rows: Sequence[RecordRow] = ()
+    known: Collection[str] = ()
+    coverage: str = ""
+    releases: Sequence[ReleaseRow] = ()
+    environments: Sequence[str] = ()
+    lives: Sequence[Life] = ()
+    sweeps: Sequence[SweepView] = ()
+    lists: Sequence[ListPage] = ()
+    shards: Sequence[Shard] = ()
 
     @property
-    def points(self) -> str:
-        """Evenly spaced records; the lowest value at the bottom, a flat line in the middle."""
-        low, high = min(self.values), max(self.values)
-        step = 100 / (len(self.values) - 1)
-        heights = [27 - 24 * ((value - low) / (high - low) if high > low else 0.5) for value in self.values]
-        return " ".join(f"{n * step:.2f},{height:.2f}" for n, height in enumerate(heights))
+    def newest(self) -> Sequence[RecordRow]:
+        """The rows that it shows, newest first."""
+        return self.rows[-N_NEWEST:][::-1] if self.lists else self.rows[::-1]
+
+    @property
+    def table(self) -> Mapping[str, str]:
+        """Attributes of the table, from which the script knows what there is beside it."""
+        if not self.shards:
+            return {"id": "records-table", "data-total": str(len(self.rows))}
+        return {
+            "id": "records-table",
+            "data-total": str(len(self.rows)),
+            "data-shards": " ".join(f"{SHARDS_FOLDER}/{shard.name}:{shard.sha256}" for shard in self.shards),
+            "data-pages": write_runs(place for place, row in enumerate(self.rows) if row.id in self.known),
+        }
 
 
 def render_index(
@@ -42,59 +80,47 @@ def render_index(
     coverage: str = "",
     lives: Sequence[Life] = (),
 ) -> str:
-    """The index page.
+    """The index page of few records, each of which has a page; see `Index` for the arguments."""
+    rows = oldest_first(map(row_of, records))
+    known = {row.id for row in rows}
+    return render(
+        Index(
+            title=title,
+            rows=rows,
+            known=known,
+            coverage=coverage,
+            releases=tuple(releases),
+            environments=environments,
+            lives=lives,
+        )
+    )
 
-    Args:
-        records: all records; shown newest first.
-        releases: releases and refusals; shown newest first.
-        environments: names to show even if nothing happened in them yet, first and in this order.
-        title: the project's name.
-        coverage: what vouches for the archive as a whole, in a sentence.
-        lives: what was live in each environment; these have pages of their own.
-    """
-    ordered = newest_first(records)
-    released = sorted(releases, key=lambda release: (release.time, release.id), reverse=True)
-    page: str = _template().render(
-        title=title,
-        coverage=coverage,
-        records=ordered,
-        known={record.id for record in ordered},
-        rows=[(record, main_metric(record)) for record in ordered],
-        releases=released,
-        environments=_environments(ordered, released, environments),
-        lives={life.environment: life for life in lives},
-        trends=find_trends(ordered),
+
+def render(index: Index) -> str:
+    """The index page."""
+    released = sorted(index.releases, key=lambda release: (release.time, release.id), reverse=True)
+    swept = sorted(index.sweeps, key=lambda sweep: sweep.newest, reverse=True)
+    page: str = load_template("index_page.html.j2").render(
+        index=index,
+        releases=released[:MAX_RELEASES],
+        n_older_releases=len(released[MAX_RELEASES:]),
+        environments=_environments(index.rows, released, index.environments),
+        lives={life.environment: life for life in index.lives},
+        sweeps=swept[:MAX_SWEEPS],
+        n_older_sweeps=len(swept[MAX_SWEEPS:]),
+        trends=trends_of(index.rows),
+        lists_folder=LISTS_FOLDER,
         style=style_sheet(),
         script=index_script(),
-        policy=index_policy(),
+        policy=index_policy(loads=bool(index.shards)),
     )
     return page
 
 
-def find_trends(records: Iterable[Record]) -> list[Trend]:
-    """A trend for each stage and environment with a main metric in at least two succeeded records; none done again."""
-    values: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for record in reversed(newest_first(records)):
-        metric = main_metric(record) if record.succeeded and not record.reproduces else None
-        if metric is not None:
-            values[record.stage, record.environment, metric[0]].append(metric[1])
-    return [Trend(*key, tuple(found)) for key, found in sorted(values.items()) if len(found) > 1]
-
-
 def _environments(
-    records: Sequence[Record], releases: Sequence[ReleaseRow], named: Sequence[str]
-) -> list[tuple[str, ReleaseRow | None, Record | None]]:
+    rows: Sequence[RecordRow], releases: Sequence[ReleaseRow], named: Sequence[str]
+) -> list[tuple[str, ReleaseRow | None, RecordRow | None]]:
     live = {release.environment: release for release in reversed(releases) if release.live}
-    newest = {record.environment: record for record in reversed(records) if not record.reproduces}
+    newest = {row.environment: row for row in rows if not row.reproduces}
     names = dict.fromkeys([*named, *sorted({*live, *newest})])
     return [(name, live.get(name), newest.get(name)) for name in names]
-
-
-@cache
-def _template() -> Any:
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "template")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(FILTERS)
-    return environment.get_template("index_page.html.j2")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,8 +11,9 @@ from kit.archive import Archive
 from kit.errors import KitError
 from kit.release import GivenWaiver, Interval, read_history, read_waivers
 from kit.release.waivers import tell_state
-from kit.report.rows import FILTERS, ReleaseRow, WaiverRow
+from kit.report.rows import ReleaseRow, WaiverRow
 from kit.report.style import page_policy, style_sheet
+from kit.report.templates import load_template
 
 
 class Life(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +111,7 @@ def render_life(life: Life, *, title: str, known_records: frozenset[str], now: d
         known_records: ids of records that have a page.
         now: where the timeline ends.
     """
-    page: str = _template().render(
+    page: str = load_template("life_page.html.j2").render(
         life=life,
         title=title,
         known=known_records,
@@ -122,13 +120,3 @@ def render_life(life: Life, *, title: str, known_records: frozenset[str], now: d
         policy=page_policy(),
     )
     return page
-
-
-@cache
-def _template() -> Any:
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "template")
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(FILTERS)
-    return environment.get_template("life_page.html.j2")

@@ -7,7 +7,6 @@ import itertools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from kit.check import Finding, describe_expectation
@@ -16,8 +15,9 @@ from kit.record import CellOutcome, CellStatus, Record, Status
 from kit.report.rows import FILTERS, format_seconds, main_metric
 from kit.report.sanitize import MEDIA_TYPES, clean_html, embed_picture, render_ansi, render_math
 from kit.report.style import page_policy, style_sheet
+from kit.report.sweep import name_sweep
+from kit.report.templates import FOLDER
 
-TEMPLATE_FOLDER = Path(__file__).parent / "template"
 _SCRAP = "application/scrapbook.scrap."
 
 
@@ -30,6 +30,7 @@ def render_record_page(
     content_key: str = "",
     signature: str = "",
     reproductions: Sequence[Again] = (),
+    sweep_href: str = "",
 ) -> str:
     """One self-contained HTML page of a record.
 
@@ -41,12 +42,11 @@ def render_record_page(
         content_key: kept in the page, see `kit.report.site`.
         signature: who vouches for the record, in a sentence.
         reproductions: those that did the record again; of a reproduction also what it found itself.
+        sweep_href: where the page of its sweep is, seen from this one; empty if nowhere.
     """
     from kit import standins
 
     standins.install()
-    import nbformat
-
     view = _NotebookView(record, notebook)
     resources = {
         "record": record,
@@ -60,6 +60,8 @@ def render_record_page(
         "signature": signature,
         "done_again": [each for each in reproductions if each.record == record.id],
         "compared": next((each for each in reproductions if each.again == record.id), None),
+        "sweep": name_sweep(record.sweep),
+        "sweep_href": sweep_href,
         "style": style_sheet(),
         "policy": page_policy(),
         "filters": FILTERS,
@@ -67,8 +69,7 @@ def render_record_page(
         "Finding": Finding,
         "Status": Status,
     }
-    prepared = {"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": view.cells}
-    body, _ = _exporter().from_notebook_node(nbformat.from_dict(prepared), resources)
+    body, _ = _exporter().from_notebook_node({"cells": view.cells}, resources)
     return re.sub(r"\n\s*\n+", "\n", body) if not view.cells else body
 
 
@@ -186,10 +187,16 @@ def _describe_outcome(outcome: CellOutcome | None) -> str:
 
 def _highlight(source: str) -> str:
     from pygments import highlight  # type: ignore[import-untyped]
-    from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+
+    return str(highlight(source, *_highlighter()))
+
+
+@cache
+def _highlighter() -> tuple[Any, Any]:
+    from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untyped]
     from pygments.lexers.python import PythonLexer  # type: ignore[import-untyped]
 
-    return str(highlight(source, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)))
+    return PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)
 
 
 @cache
@@ -241,7 +248,13 @@ def _exporter() -> Any:
             environment.filters.update(FILTERS)
             return environment
 
-    exporter = RecordExporter(extra_template_basedirs=[str(TEMPLATE_FOLDER)], template_name="record")
+        def from_notebook_node(self, nb: Any, resources: Any = None, **_: Any) -> tuple[str, Any]:
+            """As nbconvert 7.17 does it, without its deep copies: no preprocessor is there that could change anything."""
+            shown = {"include_code": True, "include_markdown": True}
+            body = self.template.render(nb=nb, resources={**resources, "global_content_filter": shown})
+            return body.lstrip("\r\n"), resources
+
+    exporter = RecordExporter(extra_template_basedirs=[str(FOLDER)], template_name="record")
     exporter.preprocessors = []
     exporter._preprocessors = []
     return exporter

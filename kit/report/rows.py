@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -106,10 +106,15 @@ class ReleaseRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main_metric(record: Record) -> tuple[str, float] | None:
-    """The metric that stands for a record: a preferred name, else its first number."""
+    """The metric that stands for a record, see `choose_metric`."""
+    return choose_metric(record.metrics)
+
+
+def choose_metric(metrics: Mapping[str, float | int | bool | str]) -> tuple[str, float] | None:
+    """A preferred name, else the first number."""
     numbers = {
         name: float(value)
-        for name, value in record.metrics.items()
+        for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
     name = next((name for name in [*PREFERRED_METRICS, *numbers] if name in numbers), None)
@@ -146,8 +151,13 @@ def format_seconds(seconds: float | None) -> str:
 
 def format_moment(time: datetime) -> str:
     """`1 Mar 2026, 09:30 UTC`."""
+    return f"{format_day(time)}, {time.astimezone(UTC):%H:%M} UTC"
+
+
+def format_day(time: datetime) -> str:
+    """`1 Mar 2026`, in UTC."""
     moment = time.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+    return f"{moment.day} {moment:%b %Y}"
 
 
 def format_value(value: Any) -> str:
@@ -176,6 +186,7 @@ FILTERS = {
     "bytes": format_bytes,
     "code": mark_code,
     "count": format_count,
+    "day": format_day,
     "moment": format_moment,
     "number": format_number,
     "seconds": format_seconds,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kit.errors import IntegrityError, NotFoundError
 from kit.execute import complete_record, describe_signature, read_notebook_of
 from kit.files import utc_now, write_atomically
 from kit.gate import Verdict
-from kit.graph import RELEASE
+from kit.index import Query, Row
 from kit.ledger import Entry, Kind, environment_of
 from kit.lineage import Again, list_reproductions
 from kit.project import Project
@@ -27,37 +27,75 @@ from kit.release.soundness import require_cut
 from kit.release.waivers import describe_state, find_decisive
 from kit.report.life import read_life
 from kit.report.page import render_record_page
+from kit.report.pages import find_pages, list_pages
 from kit.report.rows import EvidenceRow, ReleaseRow, WaiverRow
-from kit.report.site import write_reports
+from kit.report.site import Site, Source, write_site
+from kit.report.survey import N_PAGES, find_linked, links_of, survey_records
+from kit.report.sweep import find_sweeps, name_sweep
 
+_AT_ONCE = 2000  # rows of the index
 MAX_NAME_BYTES = 200  # file systems allow 255, and a temporary name is longer than the final one
 
 
-def make_reports(project: Project, archive: Archive, now: datetime | None = None) -> Path:
-    """Make the pages of all records and environments and the index; gives the index. Record pages that are up to date are left.
+def make_reports(
+    project: Project,
+    archive: Archive,
+    now: datetime | None = None,
+    *,
+    all_pages: bool = False,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Bring the pages of an archive up to date; gives the index. See `write_reports`.
 
     Args:
         project: says where.
         archive: what they show.
         now: decides whether a waiver holds; without it the clock does.
+        all_pages: make a page for each record; else for the newest, those that something links, and those that had one.
+        notify: told how far it is, in a sentence.
     """
     now = now or utc_now()
-    records = [complete_record(record, archive) for record in archive.records()]
-    releases = [*_list_releases(archive, now), *_list_refusals(records)]
+    releases, reproductions = _list_releases(archive, now), list_reproductions(archive)
+    sweeps = find_sweeps(project.reports)
+    survey = survey_records(
+        _list_records(archive),
+        archive.read_record,
+        find_linked(releases, reproductions, sweeps),
+        list_pages(project.reports),
+        None if all_pages else N_PAGES,
+    )
+    releases += survey.refusals
     environments = list_environments(project.environments)
     names = dict.fromkeys([*environments, *sorted(filter(can_name_page, {each.environment for each in releases}))])
-    return write_reports(
-        records,
-        lambda record_id: read_executed_notebook(archive, record_id),
-        releases,
-        project.reports,
-        environments=environments,
-        lives=[read_life(archive, name, releases, now) for name in names],
-        now=now,
+    site = Site(
+        folder=project.reports,
         title=project.name,
         coverage=describe_coverage(archive),
-        read_signature=lambda record_id: describe_signature(archive, record_id),
-        reproductions=list_reproductions(archive),
+        releases=releases,
+        environments=environments,
+        lives=[read_life(archive, name, releases, now) for name in names],
+        reproductions=reproductions,
+        sweeps=sweeps,
+        now=now,
+        memory=project.scratch / "reports.sqlite",
+    )
+    return write_site(site, survey, _source_of(archive), notify)
+
+
+def _list_records(archive: Archive) -> Iterator[Row]:
+    """What the index knows of all records, newest first; one may come twice when a newer is sealed meanwhile."""
+    offset, total = 0, 1
+    while offset < total:
+        page = archive.search(Query(limit=_AT_ONCE, offset=offset))
+        yield from page.rows
+        offset, total = offset + _AT_ONCE, page.total
+
+
+def _source_of(archive: Archive) -> Source:
+    return Source(
+        lambda record_id: complete_record(archive.read_record(record_id), archive),
+        lambda record_id: read_executed_notebook(archive, record_id),
+        lambda record_id: describe_signature(archive, record_id),
     )
 
 
@@ -70,15 +108,15 @@ def can_name_page(environment: str) -> bool:
 def make_page(project: Project, archive: Archive, record: Record) -> Path:
     """Make one record's page; gives its path."""
     page = project.reports / "records" / f"{record.id}.html"
-    known = frozenset(archive.list_ids())
-    notebook = read_executed_notebook(archive, record.id)
-    signature = describe_signature(archive, record.id)
+    reproductions, sweep = _list_reproductions(archive, record), name_sweep(record.sweep)
+    linked = {*links_of(record), *(each.again for each in reproductions)}
     text = render_record_page(
         complete_record(record, archive),
-        notebook,
-        known_records=known,
-        signature=signature,
-        reproductions=_list_reproductions(archive, record),
+        read_executed_notebook(archive, record.id),
+        known_records=find_pages(project.reports, linked),
+        signature=describe_signature(archive, record.id),
+        reproductions=reproductions,
+        sweep_href=f"../sweeps/{sweep}.html" if (project.reports / "sweeps" / f"{sweep}.html").is_file() else "",
     )
     write_atomically(page, text.encode("utf-8", "replace"))
     return page
@@ -164,19 +202,3 @@ def _waiver_row(waiver: Waiver, given: Sequence[GivenWaiver], now: datetime) -> 
 
 def _rows_of(verdict: Verdict) -> tuple[EvidenceRow, ...]:
     return tuple(EvidenceRow(e.kind, e.subject, e.finding.value, e.detail) for e in verdict.evidence)
-
-
-def _list_refusals(records: list[Record]) -> list[ReleaseRow]:
-    return [
-        ReleaseRow(
-            id="",
-            environment=record.environment,
-            time=record.started,
-            record=record.id,
-            who=f"{record.machine.user}@{record.machine.host}",
-            passed=False,
-            reasons=tuple(record.failure.message.split("\n  - ")[1:]) or (record.failure.message,),
-        )
-        for record in records
-        if record.stage == RELEASE and record.failure and not record.reproduces
-    ]
