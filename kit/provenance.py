@@ -17,9 +17,9 @@ import msgspec
 from kit.files import canonical_json, sha256_bytes, sha256_file
 from kit.record import Machine, Process, Software
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
-                     "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES",
-                     "XLA_FLAGS", "KERAS_BACKEND")  # fmt: skip
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+                     "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS",
+                     "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS", "KERAS_BACKEND")  # fmt: skip
 _KIT = "kit-ml"
 _NORMALISE = re.compile(r"[-_.]+")
 _FIELD = re.compile(r"([!-9;-~]+): ([^\n]*)\n")  # of METADATA, all of it in one line

@@ -161,7 +161,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `drift`: what differed from that release and was allowed to, a sentence each. `key`: digest of everything that decides
     what the execution gives, see `kit.execute.key`. `start`: `cold` for a kernel in a new interpreter, `warm` for one forked
     from a process that had imported `preloaded` before. `sweep`: digest of the sweep that it is a point of. `attempts`: ids of
-    earlier, unsuccessful executions of the same key whose scratch folder this one went on with, oldest first.
+    earlier, unsuccessful executions of the same key whose scratch folder this one went on with, or that it tries again,
+    oldest first.
     """
 
     format: int = FORMAT

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from warm_servers import warm_folder  # noqa: F401 - a fixture
 
 MEMORY = Path("/dev/shm")
 LEAST_BYTES = 4 << 30  # free there; the quick tier writes 0.3 GiB
@@ -49,3 +50,8 @@ def _no_key_of_ours(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whoever runs the tests may have a signing key: no test finds it."""
     os.environ.pop("KIT_SIGNING_KEY", None)
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_server_stays(warm_folder: Path) -> None:  # noqa: F811
+    """Kernels are forked from servers of this session of tests only, and none of them stays."""

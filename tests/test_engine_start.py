@@ -14,7 +14,7 @@ from kit.engine import Job, Outcome, PapermillEngine
 from kit.engine.interpreter import Interpreter
 from kit.engine.start import make_variables
 from kit.engine.values import Start
-from kit.errors import WarmUnavailableError
+from kit.errors import NotebookError, WarmUnavailableError
 from kit.record import Status
 from tests.test_engine_journal import make_notebook
 from tests.test_engine_kernel import assert_gone, set_of_children, texts, until
@@ -33,7 +33,11 @@ def execute(folder: Path, *sources: str, engine: PapermillEngine, **options: Any
 
 
 class Forks:
-    """Stands for a fork server: loads the launcher by its path in a process that has other things to do before."""
+    """Stands for a fork server: loads the launcher by its path in a process that has other things to do before.
+
+    Args:
+        first: code that the process executes then.
+    """
 
     LOAD = """
 import importlib.util, sys
@@ -42,10 +46,10 @@ launcher = importlib.util.module_from_spec(spec)
 before = list(sys.path), sys.argv[:], sys.stdout
 spec.loader.exec_module(launcher)
 assert before == (list(sys.path), sys.argv[:], sys.stdout), "loading it did something"
-launcher.main(sys.argv[2:])
 """
 
-    def __init__(self) -> None:
+    def __init__(self, first: str = "") -> None:
+        self._code = f"{self.LOAD}\n{first}\nlauncher.main(sys.argv[2:])"
         self.preloads: list[tuple[str, ...]] = []
 
     def __call__(
@@ -54,7 +58,7 @@ launcher.main(sys.argv[2:])
     ) -> Any:  # fmt: skip
         assert not is_cancelled()
         self.preloads.append(preload)
-        command = [sys.executable, "-c", self.LOAD, str(launcher), *arguments]
+        command = [sys.executable, "-c", self._code, str(launcher), *arguments]
         process: Any = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=folder, env=variables,
             start_new_session=True,
@@ -81,6 +85,38 @@ def test_forked_kernel_is_used_as_any_other(tmp_path: Path) -> None:
     assert (warm.start, warm.preloaded, warm.start_note) == ("warm", ("ipykernel", "json"), "")
     assert (ready.start, ready.preloaded) == ("warm", ("ipykernel",))
     assert forks.preloads == [("json",), ()]
+
+
+def test_kernel_that_does_not_say_who_listens_is_asked_until_it_is_heard(tmp_path: Path) -> None:
+    silent = "launcher.IOPubThread._setup_xpub_listener = lambda self: None"
+    outcome = execute(tmp_path, "print('heard')", engine=PapermillEngine(fork=Forks(silent)), start=Start.WARM)
+    assert (outcome.status, texts(outcome)) == (Status.SUCCEEDED, "heard\n")
+
+
+def test_kernel_that_dies_at_its_start_says_why(tmp_path: Path) -> None:
+    engine = PapermillEngine(fork=Forks("sys.exit('broken on purpose')"))
+    outcome = engine.execute(Job(notebook=make_notebook("1"), folder=tmp_path, journal=tmp_path, start=Start.READY))
+    assert (outcome.status, outcome.start) == (Status.KERNEL_DIED, "warm")
+    assert "broken on purpose" in (tmp_path / "log.txt").read_text()
+
+
+def test_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    job = Job(notebook=make_notebook("1"), folder=tmp_path / "nowhere", journal=tmp_path)
+    outcome = PapermillEngine().execute(job)
+    assert (outcome.status, outcome.start, outcome.failure and outcome.failure.kind) == (
+        Status.FAILED,
+        "",
+        "KernelNotStarted",
+    )
+
+
+def test_notebook_that_papermill_refuses_leaves_no_kernel(tmp_path: Path) -> None:
+    before = set_of_children()
+    notebook = make_notebook("1")
+    notebook["cells"].append({"cell_type": "heading"})
+    with pytest.raises((NotebookError, KeyError, AttributeError)):
+        PapermillEngine().execute(Job(notebook=notebook, folder=tmp_path, journal=tmp_path))
+    assert set_of_children() == before
 
 
 @pytest.mark.parametrize(("start", "note"), [(Start.WARM, "a thread was there"), (Start.READY, "")])

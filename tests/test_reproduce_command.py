@@ -245,7 +245,8 @@ def test_reproduction_without_a_comparison_says_so(executed, call):
 
 def test_record_is_shown_although_the_ledger_cannot_be_read(executed, call):
     found = executed.again_one("train")
-    path = executed.bench.archive.ledger.path(2)
+    told = next(executed.bench.archive.tell(Kind.REPRODUCTION))
+    path = executed.bench.archive.ledger.path(told.seq)
     path.chmod(0o644)
     path.write_text("no entry")
     called = call("show", found.record)

@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loop", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="counted rounds; one more comes before them")
     parser.add_argument("--only", nargs="*", choices=[*CASES], default=[*CASES], help="only these cases")
-    parser.add_argument("--tools", type=Path, default=ROOT / ".kit" / "benchmarks", help="where the other tools are installed")
+    parser.add_argument(
+        "--tools", type=Path, default=ROOT / ".kit" / "benchmarks", help="where the other tools are installed"
+    )
     parser.add_argument("--folder", type=Path, help="where the cases run; a temporary folder without")
     options = parser.parse_args()
     options.tools.mkdir(parents=True, exist_ok=True)
@@ -79,12 +81,19 @@ def _seconds(value: float) -> str:
 
 def _versions(tools: Path) -> dict[str, str]:
     own = {name: version(name) for name in ("papermill", "nbconvert", "tensorflow-cpu", "ipykernel")}
-    return {"kit": version("kit-ml"), "Python": platform.python_version(), **own, **describe_versions(["dvc", "mlflow"], tools)}
+    return {
+        "kit": version("kit-ml"),
+        "Python": platform.python_version(),
+        **own,
+        **describe_versions(["dvc", "mlflow"], tools),
+    }
 
 
 def _describe_machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
     return f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}"
 
 

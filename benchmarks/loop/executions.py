@@ -57,7 +57,15 @@ def _measure(
     contenders = [
         Contender(
             tool,
-            [str(make_environment(tool, tools) / "papermill"), "in.ipynb", "out.ipynb", "-p", "n", "2", "--no-progress-bar"],
+            [
+                str(make_environment(tool, tools) / "papermill"),
+                "in.ipynb",
+                "out.ipynb",
+                "-p",
+                "n",
+                "2",
+                "--no-progress-bar",
+            ],
             folder / "plain",
         )
         for tool in others

@@ -79,7 +79,12 @@ def write_plain(path: Path, parameters: str, sources: Sequence[str]) -> None:
 
 
 def write_stage(
-    project: Path, name: str, parameters: str, sources: Sequence[str], inputs: Sequence[str] = (), outputs: Sequence[str] = ()
+    project: Path,
+    name: str,
+    parameters: str,
+    sources: Sequence[str],
+    inputs: Sequence[str] = (),
+    outputs: Sequence[str] = (),
 ) -> None:
     """The same notebook as a stage of kit: one cell more, which opens it."""
     opening = f"import kit\nstage = kit.open_stage(inputs={list(inputs)!r}, outputs={list(outputs)!r})"

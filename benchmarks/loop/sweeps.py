@@ -26,9 +26,7 @@ def measure_tensorflow_sweep(folder: Path, tools: Path, n_rounds: int) -> list[R
     return _measure(folder / "tensorflow-sweep", tools, TENSORFLOW, n_rounds, goals)
 
 
-def _measure(
-    folder: Path, tools: Path, sources: Sequence[str], n_rounds: int, goals: Sequence[Goal]
-) -> list[Result]:
+def _measure(folder: Path, tools: Path, sources: Sequence[str], n_rounds: int, goals: Sequence[Goal]) -> list[Result]:
     write_plain(folder / "plain" / "in.ipynb", PARAMETERS, sources)
     papermill = make_environment("papermill", tools) / "papermill"
     each = f"seq {N_POINTS} | xargs -P2 -I@ {papermill} in.ipynb out-@.ipynb -p n @ --no-progress-bar"

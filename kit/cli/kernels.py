@@ -33,4 +33,5 @@ def kernels_command(stop: bool, as_json: bool) -> None:
     ]
     if rows:
         print_table(["process", "started", "unused s", "kernels", "so far", "memory", "imported"], rows)
-    print_progress(("told to end" if stop else "no process forks kernels") if stop or not rows else "")
+    if stop or not rows:
+        print_progress("told to end" if rows else "no process forks kernels")

@@ -15,6 +15,7 @@ from kit.cli.console import (
     json_option,
     open_workbench,
     print_json,
+    print_progress,
     print_table,
 )
 from kit.cli.query import describe_page, make_query, query_options, search
@@ -145,13 +146,14 @@ def open_command(name: str, no_browser: bool, as_json: bool) -> None:
 
 
 @click.command(cls=ExampleCommand, name="report", example="kit report")
+@click.option("--all", "all_pages", is_flag=True, help="A page for every record.")
 @json_option
-def report_command(as_json: bool) -> None:
-    """Make the HTML pages of all records and their index."""
+def report_command(all_pages: bool, as_json: bool) -> None:
+    """Make the HTML pages of the newest 1,000 records and of all that others link to, and the index of all records."""
     from kit.report import make_reports
 
     workbench = open_workbench()
-    index = make_reports(workbench.project, workbench.archive)
+    index = make_reports(workbench.project, workbench.archive, all_pages=all_pages, notify=print_progress)
     _warn_unreadable(workbench.archive)
     if as_json:
         print_json({"report": str(index)})

@@ -135,7 +135,7 @@ def _private_folder() -> Iterator[Path]:
 def _execute(released: ReleasedFile, keys: Sequence[PublicKey], private: Path, values: dict[str, Any]) -> Step:
     from kit.archive import open_archive
     from kit.cli.stages import given_parameters, split_inputs
-    from kit.execute import Order, Workbench, execute_plan
+    from kit.execute import Order, Workbench, execute_with_retries
     from kit.pipeline import Step
     from kit.release.outside import open_outside_project, plan_run_of_file, require_runnable
     from kit.signing import find_signing_key
@@ -155,7 +155,7 @@ def _execute(released: ReleasedFile, keys: Sequence[PublicKey], private: Path, v
     )
     workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
     try:
-        step = Step(execute_plan(workbench, plan_run_of_file(workbench, released, order, drift)))
+        step = Step(execute_with_retries(workbench, plan_run_of_file(workbench, released, order, drift)))
         copy_outputs(archive, step.record, values["output"])
         if reports:
             _make_reports(workbench)

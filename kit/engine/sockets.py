@@ -66,8 +66,9 @@ class SocketFolder:
 
 def remove_abandoned_folders(parent: Path) -> None:
     """Remove the socket folders of this user whose process is gone."""
-    with os.scandir(parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(FOLDER_PREFIX)]
+    names: list[str] = []
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        names += [entry.name for entry in entries if entry.name.startswith(FOLDER_PREFIX)]
     for name in names:
         with contextlib.suppress(OSError):
             fd = os.open(parent / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -22,8 +22,6 @@ from kit.warm.wire import Closed, Connection, await_message, is_readable
 ANSWER_S = 20.0
 ATTEMPTS = 3
 END_S = 10.0
-# What subprocess restores to its default in a new process.
-RESTORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
 
 
 class Forked:
@@ -131,7 +129,8 @@ def describe_self() -> dict[str, Any]:
     """What a new process would have from this one: the umask, and which signals are ignored and blocked."""
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":" in line)
     mask = int(lines["SigIgn"], 16)
-    ignored = [number for number in signal.valid_signals() if mask >> (number - 1) & 1 and number not in RESTORED]
+    restored = (signal.SIGPIPE, signal.SIGXFSZ)  # by subprocess, in each new process
+    ignored = [number for number in signal.valid_signals() if mask >> (number - 1) & 1 and number not in restored]
     return {
         "umask": int(lines["Umask"], 8),
         "ignored": sorted(map(int, ignored)),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 import site
 import sys
 from collections.abc import Iterable, Mapping
@@ -97,6 +96,8 @@ def site_folders() -> tuple[Path, ...]:
 
 def describe_process() -> dict[str, Any]:
     """What a process has from whoever started it, and cannot or must not change later: rights, limits, groups."""
+    import resource  # not on every system
+
     lines = Path("/proc/self/status").read_text().splitlines()
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {

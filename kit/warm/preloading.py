@@ -17,7 +17,7 @@ from typing import Any
 
 from kit.warm.key import site_folders
 from kit.warm.reads import changed_variables, watch_reads
-from kit.warm.safety import describe_unfit, find_foreign, imported_modules, mapped_files, open_descriptors
+from kit.warm.safety import Before, describe_unfit, find_foreign, imported_modules, look, mapped_files, open_descriptors
 from kit.warm.standin import pretend_kernel
 
 LAUNCHER_NAME = "kit_launcher"
@@ -79,13 +79,13 @@ def preload(names: Sequence[str], launcher: Path, reads: set[str]) -> Preloaded:
         ChangedError: packages are being installed right now.
     """
     started_ns = time.time_ns()
-    before, descriptors = dict(os.environ), open_descriptors()
+    before, start = dict(os.environ), look()
     search_installed_only()
     with watch_reads(reads):
         load_launcher(launcher)
-        _require_fit(launcher.name, descriptors)
+        _require_fit(launcher.name, start)
         launcher_modules = top_names()
-        imported = {KERNEL, *_import_all(names, descriptors)}
+        imported = {KERNEL, *_import_all(names, start)}
     foreign = find_foreign([*site_folders(), OWN_FOLDER, launcher])
     if foreign:
         raise UnfitError(f"{foreign} was imported by what is to be preloaded, and is no installed package")
@@ -97,7 +97,7 @@ def preload(names: Sequence[str], launcher: Path, reads: set[str]) -> Preloaded:
         changes=changed_variables(before, dict(os.environ)),
         marks=mark_files(started_ns),
         registries=tuple(each[REGISTRY] for _, each in imported_modules() if isinstance(each.get(REGISTRY), dict)),
-        descriptors=open_descriptors() - descriptors,
+        descriptors=open_descriptors() - start.descriptors,
         launcher_modules=launcher_modules,
         modules=top_names() - launcher_modules,
     )
@@ -122,15 +122,16 @@ def search_installed_only() -> None:
     sys.path[:] = [entry for entry in sys.path if entry not in own]
 
 
-def _import_all(names: Sequence[str], descriptors: frozenset[int]) -> set[str]:
+def _import_all(names: Sequence[str], start: Before) -> set[str]:
     """Top-level names of those that could be imported."""
     imported, asked = set[str](), list[str]()
     with pretend_kernel(asked):
         for name in names:
-            if not is_installed(name) or not _import(name):
+            if not is_installed(name):
                 continue
-            imported.add(name.partition(".")[0])
-            _require_fit(name, descriptors)
+            if _import(name):
+                imported.add(name.partition(".")[0])
+            _require_fit(name, start)
             if asked:
                 raise UnfitError(f"{name} asks the running kernel for {asked[0]!r} while it is imported")
     return imported
@@ -211,8 +212,8 @@ def _import(name: str) -> bool:
     return True
 
 
-def _require_fit(name: str, descriptors: frozenset[int]) -> None:
-    problem = describe_unfit(descriptors)
+def _require_fit(name: str, before: Before) -> None:
+    problem = describe_unfit(before)
     if problem:
         raise UnfitError(f"{name} {problem} when it is imported")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import sysconfig
 import threading
@@ -11,29 +12,51 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Threads that survive a fork's preparation and are made anew in the child by their own handler (jemalloc 5,
 # `background_thread_postfork_child`; it comes with pyarrow). OpenBLAS ends its threads before each fork.
 FORKABLE_THREADS = frozenset({"jemalloc_bg_thd"})
 HARMLESS_FILES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 HARMLESS_MAPS = (*HARMLESS_FILES, "/dev/shm/")
+# What ipykernel sets at its start: after an import's own in a warm kernel, before it in a cold one.
+HOOKS = ("excepthook", "displayhook", "unraisablehook")
+# Modules that put themselves into the running kernel when they are imported (ipywidgets 8, `_handle_ipython`).
+BOUND_MODULES = ("ipywidgets",)
 TASKS = Path("/proc/self/task")
 THREAD_END_S = 1.0
 
 
-def describe_unfit(descriptors: frozenset[int]) -> str:
+class Before(NamedTuple):
+    """What there was before libraries were imported: open descriptors, and what a kernel puts in place of Python's own."""
+
+    descriptors: frozenset[int]
+    hooks: dict[str, Any]
+
+
+def look() -> Before:
+    """The state of this process now."""
+    hooks = {"threading.excepthook": threading.excepthook, **{f"sys.{name}": getattr(sys, name) for name in HOOKS}}
+    handlers = {f"the handler of {number.name}": signal.getsignal(number) for number in signal.Signals}
+    return Before(open_descriptors(), hooks | handlers)
+
+
+def describe_unfit(before: Before) -> str:
     """Why this process must not be forked, the end of a sentence that begins with a module's name; empty if it may.
 
     Where there are threads it forks once, so that those end that end at a fork.
-
-    Args:
-        descriptors: those that were open before the libraries were imported.
     """
+    now = look()
+    for name, hook in before.hooks.items():
+        if now.hooks[name] is not hook:
+            return f"replaced {name}, as a kernel does"
+    bound = next((name for name in BOUND_MODULES if name in sys.modules), "")
+    if bound:
+        return f"let {bound} look for the running kernel"
     device = next(iter(find_devices()), "")
     if device:
         return f"opened the device {device}"
-    for descriptor in sorted(open_descriptors() - descriptors):
+    for descriptor in sorted(now.descriptors - before.descriptors):
         problem = describe_descriptor(descriptor)
         if problem:
             return problem

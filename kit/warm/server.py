@@ -1,7 +1,7 @@
 """A fork server's process. Run by path in a new interpreter, never imported.
 
-It takes itself out of its client's session and leaves three processes: none of its own, a guard that has imported nothing,
-and the server. In each kernel that is forked, `serve` returns here, and the process becomes that kernel.
+The process that a client starts ends at once and leaves two that belong to no client: the guard, which imports nothing, and
+the server. In each kernel that is forked `serve` returns here, so that a kernel's stack is as short as in a new interpreter.
 """
 
 import sys

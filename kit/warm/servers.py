@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def list_servers() -> list[Server]:
     Raises:
         WarmUnavailableError: their folder cannot be trusted.
     """
-    return _ask_all(open_folder(), "describe")
+    return _ask_all("describe")
 
 
 def stop_servers() -> list[Server]:
@@ -54,7 +55,7 @@ def stop_servers() -> list[Server]:
     Raises:
         WarmUnavailableError: their folder cannot be trusted.
     """
-    return _ask_all(open_folder(), "stop")
+    return _ask_all("stop")
 
 
 def make_room(place: WarmFolder) -> None:
@@ -65,8 +66,10 @@ def make_room(place: WarmFolder) -> None:
         _ask(path, "stop")
 
 
-def _ask_all(place: WarmFolder, kind: str) -> list[Server]:
-    answers = (_ask(path, kind) for path in place.sockets())
+def _ask_all(kind: str) -> list[Server]:
+    if sys.platform != "linux":
+        return []
+    answers = (_ask(path, kind) for path in open_folder().sockets())
     return sorted((server for server in answers if server), key=lambda server: server.started)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -36,6 +35,8 @@ def hold_lock(path: Path, is_cancelled: Callable[[], bool]) -> Iterator[None]:
     Raises:
         WarmUnavailableError: cancelled while somebody else had it.
     """
+    import fcntl  # not on every system
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         while True:
