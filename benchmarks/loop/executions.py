@@ -38,7 +38,8 @@ def measure_many(folder: Path, tools: Path, n_rounds: int) -> list[Result]:
         Goal("200 cells, warm, recorded and sealed", "kit --warm", "papermill", 0.2),
         Goal("200 cells, cold, recorded and sealed", "kit --cold", "papermill", 0.2),
     ]
-    return compare(goals, _measure(folder / "many", tools, MANY, n_rounds))
+    costs = _measure(folder / "many", tools, MANY, n_rounds, twice=True)
+    return [*compare(goals, costs), *compare([_linear("400 cells beside 200")], costs)]
 
 
 def measure_large(folder: Path, tools: Path, n_rounds: int) -> list[Result]:
@@ -47,11 +48,22 @@ def measure_large(folder: Path, tools: Path, n_rounds: int) -> list[Result]:
         Goal("100 cells × 200 kB, warm, recorded and sealed", "kit --warm", "papermill", 0.2),
         Goal("100 cells × 200 kB, cold, recorded and sealed", "kit --cold", "papermill", 0.2),
     ]
-    return compare(goals, _measure(folder / "large", tools, LARGE, n_rounds))
+    costs = _measure(folder / "large", tools, LARGE, n_rounds, twice=True)
+    return [*compare(goals, costs), *compare([_linear("200 cells × 200 kB beside 100")], costs)]
+
+
+def _linear(what: str) -> Goal:
+    return Goal(f"{what}, warm: linear", "kit --warm, twice the cells", "kit --warm", 2.0)
 
 
 def _measure(
-    folder: Path, tools: Path, sources: Sequence[str], n_rounds: int, *, others: Sequence[str] = ("papermill",)
+    folder: Path,
+    tools: Path,
+    sources: Sequence[str],
+    n_rounds: int,
+    *,
+    others: Sequence[str] = ("papermill",),
+    twice: bool = False,
 ) -> dict[str, Cost]:
     write_plain(folder / "plain" / "in.ipynb", PARAMETERS, sources)
     contenders = [
@@ -72,8 +84,12 @@ def _measure(
     ]
     project = make_project(folder / "kit")
     write_stage(project, "trial", PARAMETERS, sources)
+    write_stage(project, "double", PARAMETERS, [*sources, *sources], outputs=[])
     commit(project)
     for start in ("--cold", "--warm"):
         command = [str(KIT), "trial", "--env", "dev", "--n", "2", "--force", start]
         contenders.append(Contender(f"kit {start}", command, project))
+    if twice:
+        command = [str(KIT), "double", "--env", "dev", "--force", "--warm"]
+        contenders.append(Contender("kit --warm, twice the cells", command, project))
     return measure(contenders, n_rounds)
