@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -19,9 +22,24 @@ from kit.errors import UndecidableError
 
 CHUNK_BYTES = 1 << 20
 _LARGE_BYTES = 1 << 20
+_READING = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_N_AT_ONCE = 4  # threads that wait for the disk
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 Clock = Callable[[], datetime]
+
+LOOK, UNTIL = "kit.look", "kit.until"  # audit events (PEP 578), for whoever keeps account of what an answer rests on
+
+
+def tell_look(path: str) -> None:
+    """Say that something rests on the state of a file that nobody opens, or of a folder and all that it holds."""
+    sys.audit(LOOK, path)
+
+
+def tell_until(moment: datetime) -> None:
+    """Say that something holds until a moment only."""
+    sys.audit(UNTIL, int(moment.timestamp()) * 1_000_000_000)
 
 
 def utc_now() -> datetime:
@@ -49,10 +67,7 @@ def canonical_json(value: Any) -> bytes:
         TypeError: the value is no JSON value, or a mapping has a key that is no string.
     """
     _require_text_keys(value)
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode_time
-    )
-    return text.encode("utf-8")
+    return _encoder().encode(value).encode("utf-8")
 
 
 def leave_out_empty(plain: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
@@ -67,14 +82,24 @@ def _encode_time(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+@functools.cache
+def _encoder() -> json.JSONEncoder:
+    """One for all: `json.dumps` makes a new one for each value, which takes longer than a ledger entry."""
+    return json.JSONEncoder(
+        sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_encode_time
+    )
+
+
 def _require_text_keys(value: Any) -> None:
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"canonical JSON needs text keys, found {key!r} ({type(key).__name__})")
-            _require_text_keys(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for item in value:
+        if type(item) not in _SCALARS:
             _require_text_keys(item)
 
 
@@ -90,17 +115,18 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it is not there, or is no regular file.
         UndecidableError: it may not be read, so nothing can be said about it.
     """
+    return os.fdopen(_open_regular(path), "rb", buffering=0)
+
+
+def _open_regular(path: Path) -> int:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = os.open(path, _READING)
     except PermissionError as error:
         raise UndecidableError(f"{path}: you may not read it, so nothing can be decided about it") from error
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "no regular file", str(path))
-        return os.fdopen(descriptor, "rb", buffering=0)
-    except BaseException:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return descriptor
 
 
 def is_regular(path: Path) -> bool:
@@ -109,17 +135,22 @@ def is_regular(path: Path) -> bool:
 
 
 def seal_file(path: Path) -> str:
-    """Make a regular file read-only and durable; gives its digest. A link is refused: its target is not ours to change."""
+    """Make a regular file read-only; gives its digest. A link is refused: its target is not ours to change."""
     with open_regular(path) as file:
         os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
         return digest_of(file)
 
 
 def read_regular(path: Path) -> bytes:
     """The bytes of a regular file; see `open_regular`."""
-    with open_regular(path) as file:
-        return file.read()
+    descriptor = _open_regular(path)
+    try:
+        parts = [os.read(descriptor, os.fstat(descriptor).st_size + 1)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, CHUNK_BYTES))
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
 
 
 def digest_of(file: BinaryIO) -> str:
@@ -212,6 +243,35 @@ def sync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(paths: Iterable[Path]) -> None:
+    """Make files' bytes, and the names in folders, durable: several at a time, for which a disk needs hardly more than for one.
+
+    Raises:
+        OSError: one of them could not be; the others were tried all the same.
+    """
+    waiting, failed = list(paths), list[OSError]()
+
+    def work() -> None:
+        while waiting:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                path = waiting.pop()
+                try:
+                    sync_file(path)
+                except OSError as error:
+                    failed.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(min(len(waiting), _N_AT_ONCE) - 1)]
+    with contextlib.suppress(RuntimeError):  # no more threads here: the fewer do it
+        for thread in threads:
+            thread.start()
+    work()
+    for thread in threads:
+        if thread.ident:
+            thread.join()
+    if failed:
+        raise failed[0]
+
+
 @contextlib.contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A name in the same folder that no one else uses, removed afterwards unless it was renamed away."""
@@ -232,15 +292,46 @@ def create_exclusive(path: Path, data: bytes, mode: int = 0o444) -> bool:
         path.parent.mkdir(parents=True, exist_ok=True)
         sync_folder(path.parent.parent)
     with temporary_beside(path) as temporary:
-        _write_durably(temporary, data, mode)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            # NFS: the server linked it, its answer was lost, and the client asked again.
-            if not os.path.samestat(temporary.lstat(), path.lstat()):
-                return False
+        _write_new(temporary, data, mode)
+        sync_file(temporary)
+        if not _link(temporary, path):
+            return False
     sync_folder(path.parent)
     return True
+
+
+def _link(made: Path, path: Path) -> bool:
+    """Give a file another name, if that is free."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        # NFS: the server linked it, its answer was lost, and the client asked again.
+        return os.path.samestat(made.lstat(), path.lstat())
+    return True
+
+
+def create_together(folder: Path, files: Mapping[str, bytes], others: Iterable[Path] = ()) -> list[str]:
+    """As `create_exclusive` for several files, of which the disk is told at once.
+
+    Args:
+        folder: they are made in it, and folders for them where there are none.
+        files: bytes by path, relative to it.
+        others: files that are there, made durable before any of these has its name.
+
+    Returns:
+        Those whose names were taken.
+    """
+    parents = {folder, *(each for name in files for each in (folder / name).parents if folder in each.parents)}
+    for each in parents:
+        each.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        made = {name: stack.enter_context(temporary_beside(folder / name)) for name in files}
+        for name, temporary in made.items():
+            _write_new(temporary, files[name], 0o444)
+        sync_all([*others, *made.values()])
+        taken = [name for name, temporary in made.items() if not _link(temporary, folder / name)]
+    sync_all(parents)
+    return taken
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -251,12 +342,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary.replace(path)
 
 
-def _write_durably(path: Path, data: bytes, mode: int) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(file.fileno(), mode)
-        os.fsync(file.fileno())
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        _write(descriptor, data)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def remove_tree(folder: Path) -> None:

@@ -16,8 +16,6 @@ from kit.workspace import CONTEXT_VARIABLE
 if TYPE_CHECKING:
     import pandas as pd
 
-INDEX = "index.sqlite"  # below .kit/
-
 
 def records(
     *,
@@ -59,7 +57,7 @@ def records(
         )
     project = find_project(Path.cwd())
     origin = read_origin(project.archive) if (project.archive / MARKER).is_file() else ""
-    archive = Archive(project.archive, origin, index=project.scratch / INDEX)
+    archive = Archive(project.archive, origin, index=project.index)
     conditions = [where] if isinstance(where, str) else where
     query = Query(
         stage=stage,

@@ -34,7 +34,7 @@ def open_interactively(inputs: list[str], outputs: list[str]) -> StageSession:
     environment = project.read_environment(ENVIRONMENT)
     # reading only: an archive that is not there is not made
     origin = read_origin(project.archive) if (project.archive / MARKER).is_file() else ""
-    archive = Archive(project.archive, origin)
+    archive = Archive(project.archive, origin, index=project.index)
     folder = project.scratch / "interactive" / stage.name
     for part in ("inputs", "outputs", "facts", "release", "scratch"):  # no key tells whose scratch files they are
         remove_tree(folder / part)
@@ -115,7 +115,7 @@ def _open_release(project: Project, archive: Archive, folder: Path) -> ReleaseCo
 
 
 def _judge(project: Project, archive: Archive) -> Verdict:
-    from kit.execute.plan import bundle_of
+    from kit.execute.sources import bundle_of
     from kit.release import PROBES, bind_now, judge_candidate
 
     environment = project.read_environment(ENVIRONMENT)

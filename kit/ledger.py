@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from time import sleep
@@ -119,6 +119,7 @@ class Ledger:
         *,
         release: str = "",
         admit: Callable[[], None] = _admit,
+        releases: Callable[[], Iterable[Entry]] | None = None,
     ) -> Entry:
         """Add an entry at the end; durable on return.
 
@@ -132,6 +133,7 @@ class Ledger:
             release: for a rollback: the release that becomes live.
             admit: raises to refuse, for what the ledger holds. It is asked again after each attempt that came too late, so
                 nothing that it has not seen can lie between what it looked at and this entry.
+            releases: for a release: reads the entries that tell of one, oldest first; without it all entries are read.
 
         Raises:
             IntegrityError: the last entry, or for a release an earlier one, cannot be read; something that is no entry
@@ -151,7 +153,7 @@ class Ledger:
                 sha256=sha256,
                 time=time,
                 who=who,
-                release=f"{environment}-{self._next_number(environment)}" if kind is Kind.RELEASE else release,
+                release=self._number_next(environment, releases) if kind is Kind.RELEASE else release,
                 checkpoint=self._newest_checkpoint(last),
             )
             entry = decode_entry(made.encode(), self._name(made.seq))  # nothing that no one can read is ever appended
@@ -208,12 +210,12 @@ class Ledger:
             return 0
         return last.seq if (self.checkpoints / str(last.seq)).exists() else last.checkpoint
 
-    def _next_number(self, environment: str) -> int:
+    def _number_next(self, environment: str, releases: Callable[[], Iterable[Entry]] | None) -> str:
         """One more than there are, without gaps: a number that somebody entered out of turn decides nothing."""
         newest = 0
-        for entry in self.read_entries():
+        for entry in releases() if releases else self.read_entries():
             newest += release_number(entry, environment) == newest + 1
-        return newest + 1
+        return f"{environment}-{newest + 1}"
 
 
 def _choose_pause_s(n_lost: int) -> float:

@@ -15,7 +15,7 @@ from kit.archive.marker import make_marker, read_origin
 from kit.archive.names import OPEN, STARTED, STATEMENT
 from kit.archive.opened import OpenRecord
 from kit.errors import IntegrityError, NotFoundError, UnknownSubjectError, UsageError
-from kit.files import create_exclusive, read_regular, remove_tree, sha256_bytes, sync_folder
+from kit.files import create_together, read_regular, remove_tree, sha256_bytes, sync_folder
 from kit.ledger import Entry, Kind
 from kit.provenance import is_alive
 from kit.record import Record, Status, decode_record
@@ -34,9 +34,11 @@ class Archive(LedgeredArchive):
         origin: of its ledger.
         key: to sign with.
         memory: see `LedgeredArchive`.
-        index: file of the index, see `kit.index`; without one the archive itself is looked through.
+        index: file of the index, see `kit.index`, or an index of this archive; without one the archive itself is looked
+            through.
 
     Attributes:
+        index: who says where to look; None for nobody.
         unreadable: what the last listing of records had to leave out, and why.
     """
 
@@ -46,14 +48,14 @@ class Archive(LedgeredArchive):
         origin: str = "",
         key: SigningKey | None = None,
         memory: Path | None = None,
-        index: Path | None = None,
+        index: Path | RecordIndex | None = None,
     ) -> None:
         super().__init__(folder, origin, key, memory)
         self.unreadable: list[str] = []
-        self._index = _open_index(self, index) if index else None
+        self.index = _open_index(self, index) if isinstance(index, Path) else index
 
     def _hints(self) -> RecordIndex | None:
-        return self._index if self._index and self._index.is_kept else None
+        return self.index if self.index and self.index.is_kept else None
 
     def open_record(self, started: Record, files: dict[str, bytes]) -> OpenRecord:
         """Announce an execution in the ledger and open its record, before its kernel starts.
@@ -67,16 +69,18 @@ class Archive(LedgeredArchive):
         if (self.records_folder / started.id).exists():
             raise FileExistsError(f"there is a record {started.id} already")
         making.mkdir(parents=True)
+        known = {**files, STARTED: started.encode()}
         try:
-            for name, data in {**files, STARTED: started.encode()}.items():
-                create_exclusive(making / name, data)
+            if taken := create_together(making, known):
+                raise FileExistsError(
+                    f"record {started.id}: {', '.join(taken)} is the name of two files, or of a folder"
+                )
             self.enter(Kind.START, started, sha256_bytes(started.encode()), started.started)
             os.rename(making, folder)  # noqa: PTH104 - fails on a non-empty target
         except BaseException:
             remove_tree(making)
             raise
         sync_folder(self.records_folder)
-        known = {**files, STARTED: started.encode()}
         return OpenRecord(self, folder, started, {name: sha256_bytes(data) for name, data in known.items()})
 
     def list_ids(self) -> list[str]:
@@ -149,8 +153,8 @@ class Archive(LedgeredArchive):
         Raises:
             UnknownNameError: the query names a metric or parameter that no record has.
         """
-        self._index = self._index or _open_index(self)
-        page = self._index.find(query)
+        self.index = self.index or _open_index(self)
+        page = self.index.find(query)
         self.unreadable.clear()
         for record_id in page.unread:
             try:
@@ -158,6 +162,15 @@ class Archive(LedgeredArchive):
             except (IntegrityError, NotFoundError) as error:
                 self.unreadable.append(str(error))
         return page
+
+    def count(self, query: Query) -> int:
+        """How many records `search` finds on all pages.
+
+        Raises:
+            UnknownNameError: the query names a metric or parameter that no record has.
+        """
+        self.index = self.index or _open_index(self)
+        return self.index.count(query)
 
     def find_record(self, name: str) -> Record:
         """The record with that id, or with that unique beginning or end of it.
@@ -185,13 +198,19 @@ class Archive(LedgeredArchive):
             raise UsageError(f"{name!r} names {len(found)} records: {', '.join(found[:5])}…; write more of the id")
         return found[0]
 
-    def newest(self, accept: Callable[[Record], bool]) -> Record | None:
+    def newest(self, accept: Callable[[Record], bool], stage: str = "") -> Record | None:
         """The record that ended last and is accepted; one that cannot be read is named in `unreadable`.
 
         Last by the ledger's order, because the clocks of several machines differ, and a record that no entry tells of was
         not made by kit. Never one that only did another again: it is proof, not a result.
+
+        Args:
+            accept: what is looked for.
+            stage: only a succeeded one of this stage, also an imported one; the others are not even read.
         """
-        return self._choose(self.ledger.read_back(), accept)
+        if not stage:
+            return self._choose(self.ledger.read_back(), accept)
+        return self._choose_ended(stage, "", "", accept)
 
     def _choose(self, entries: Iterator[Entry], accept: Callable[[Record], bool]) -> Record | None:
         """The first accepted record whose end or import an entry tells of."""
@@ -221,12 +240,16 @@ class Archive(LedgeredArchive):
         """
 
         def accept(record: Record) -> bool:
-            is_asked = record.stage == stage and record.environment == environment and record.succeeded
             is_chosen = record.key == key if key else not record.sweep
-            return is_asked and is_chosen and not self.is_imported(record)
+            return record.environment == environment and is_chosen and not self.is_imported(record)
 
+        return self._choose_ended(stage, environment, key, accept)
+
+    def _choose_ended(self, stage: str, environment: str, key: str, accept: Callable[[Record], bool]) -> Record | None:
+        """The newest accepted one of the succeeded records of a stage; `environment`, `key`: only of these, empty for any."""
         hints = self._hints()
-        return self._choose(self._tell_ends(hints, stage, environment, key), accept) if hints else self.newest(accept)
+        entries = self._tell_ends(hints, stage, environment, key) if hints else self.ledger.read_back()
+        return self._choose(entries, lambda record: record.stage == stage and record.succeeded and accept(record))
 
     def _tell_ends(self, hints: RecordIndex, stage: str, environment: str, key: str) -> Iterator[Entry]:
         """Entries that may be on the end of a succeeded record of a stage, newest first; all where there are no hints."""

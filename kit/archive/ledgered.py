@@ -62,7 +62,13 @@ class LedgeredArchive:
         """
         self._require_continued()
         who = f"{record.machine.user}@{record.machine.host}"
-        return self.ledger.append(kind, record.id, sha256, who, time, environment, admit=admit)
+        return self.ledger.append(
+            kind, record.id, sha256, who, time, environment, admit=admit, releases=self._list_numbered
+        )
+
+    def _list_numbered(self) -> list[Entry]:
+        """Entries that tell of a release, oldest first."""
+        return list(self.tell(Kind.RELEASE))[::-1]
 
     def enter_decision(
         self,
@@ -108,11 +114,11 @@ class LedgeredArchive:
         told = hints.told(kinds) if hints else None
         return (entry for entry in self._read_told(told) if entry.kind in kinds)
 
-    def tell_of(self, record_id: str) -> Iterator[Entry]:
-        """The ledger's entries about a record, newest first; see `tell`."""
+    def tell_of(self, *record_ids: str) -> Iterator[Entry]:
+        """The ledger's entries about some records, newest first; see `tell`."""
         hints = self._hints()
-        told = hints.told_of(record_id) if hints else None
-        return (entry for entry in self._read_told(told) if entry.record == record_id)
+        told = hints.told_of(record_ids) if hints else None
+        return (entry for entry in self._read_told(told) if entry.record in record_ids)
 
     def _hints(self) -> RecordIndex | None:
         """Who says where in the ledger to look; None for nobody, then all of it is read."""
@@ -137,10 +143,13 @@ class LedgeredArchive:
             NotFoundError: it has no such file.
             IntegrityError: it cannot be read.
         """
+        return decode_envelope(self._read_stated(record_id, name), f"record {record_id}, {name}")
+
+    def _read_stated(self, record_id: str, name: str) -> bytes:
         path = self.record_folder(record_id) / name
         if not path.is_file():
             raise NotFoundError(f"record {record_id} has no {name}")
-        return decode_envelope(read_regular(path), f"record {record_id}, {name}")
+        return read_regular(path)
 
     def add_release(
         self, environment: str, record: Record, time: datetime, admit: Callable[[], None] = lambda: None
@@ -205,10 +214,13 @@ class LedgeredArchive:
         return release
 
     def _release_of(self, entry: Entry) -> Release:
-        envelope = self.read_envelope(entry.record, VERDICT)
-        where = f"release {entry.release}, {VERDICT}"
+        data = self._read_stated(entry.record, VERDICT)
+        envelope, where = (
+            decode_envelope(data, f"record {entry.record}, {VERDICT}"),
+            f"release {entry.release}, {VERDICT}",
+        )
         manifest_sha256 = subjects_of(envelope.read_statement(where)).get(RELEASE_FILE, "")
-        if sha256_bytes(envelope.encode()) != entry.sha256 or not manifest_sha256:
+        if sha256_bytes(data) != entry.sha256 or not manifest_sha256:
             raise IntegrityError(f"{where}: it is not the one that the ledger names (entry {entry.seq})")
         environment, _, number = entry.release.rpartition("-")
         return Release(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,14 +19,18 @@ from kit.files import (
     copy_and_hash,
     copy_open,
     create_exclusive,
+    digest_of,
     open_regular,
     read_regular,
     sha256_bytes,
     sha256_file,
-    sync_file,
+    sync_all,
     sync_folder,
+    tell_look,
+    temporary_beside,
 )
 
+_NEEDED_S = 7 * 86_400.0
 _MAX_TREE_BYTES = 256_000_000  # of the list of a folder's files, some two million of them
 
 
@@ -38,7 +43,10 @@ class _Copy(NamedTuple):
 
 
 class Objects:
-    """The folder `objects/sha256/ab/cdef…` of an archive."""
+    """The folder `objects/sha256/ab/cdef…` of an archive.
+
+    Who keeps bytes can rely on them: an object that is no longer what its name says is replaced, never taken for them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,14 +57,37 @@ class Objects:
 
     def has(self, sha256: str) -> bool:
         """True if the object is there."""
-        return self.path(sha256).is_file()
+        path = self.path(sha256)
+        tell_look(str(path))
+        return path.is_file()
 
     def put_bytes(self, data: bytes) -> str:
         """Keep bytes; gives their digest."""
         sha256 = sha256_bytes(data)
-        if not self.has(sha256):
-            create_exclusive(self.path(sha256), data)
+        path = self.path(sha256)
+        if not self.has(sha256) and create_exclusive(path, data):
+            return sha256
+        if not self._holds(sha256, data):
+            with temporary_beside(path) as temporary:
+                create_exclusive(temporary, data)
+                temporary.replace(path)
+            sync_folder(path.parent)
         return sha256
+
+    def _holds(self, sha256: str, data: bytes) -> bool:
+        """True if an object has these bytes: a fifth of the time that their digest takes."""
+        try:
+            return read_regular(self.path(sha256)) == data
+        except OSError:
+            return False
+
+    def _is_intact(self, sha256: str) -> bool:
+        """True if an object is there, and is what its name says."""
+        try:
+            with open_regular(self.path(sha256)) as file:
+                return digest_of(file) == sha256
+        except OSError:
+            return False
 
     def put_file(self, source: Path) -> tuple[str, int]:
         """Keep a file's bytes as they are while it is copied; gives (sha256, bytes), durable on return."""
@@ -103,6 +134,10 @@ class Objects:
     def _put_files(self, sources: Mapping[str, Path], notes: Notes) -> dict[str, tuple[str, int]]:
         """Copy files into objects, all of them and then the disk's turn: half the time of one after the other."""
         copies: dict[str, _Copy] = {}
+        staging = self.folder / "tmp"
+        if sources:
+            staging.mkdir(parents=True, exist_ok=True)
+            _remove_left(staging)
         try:
             for name, source in sources.items():
                 copies[name] = self._copy_in(name, source, notes)
@@ -113,9 +148,7 @@ class Objects:
         return {name: (copy.sha256, copy.size_bytes) for name, copy in copies.items()}
 
     def _copy_in(self, name: str, source: Path, notes: Notes) -> _Copy:
-        staging = self.folder / "tmp"
-        staging.mkdir(parents=True, exist_ok=True)
-        temporary = staging / secrets.token_hex(8)
+        temporary = self.folder / "tmp" / secrets.token_hex(8)
         try:
             with open_regular(source) as reader:
                 watch = notes.watch(reader.fileno())
@@ -128,18 +161,14 @@ class Objects:
 
     def _link(self, copies: Mapping[str, Path]) -> None:
         """Give copies their names, durable on return; no name before its bytes are."""
-        new = {self.path(sha256): copy for sha256, copy in copies.items() if not self.has(sha256)}
+        new = {self.path(sha256): copy for sha256, copy in copies.items() if not self._is_intact(sha256)}
         for copy in new.values():
             copy.chmod(0o444)
-            sync_file(copy)
+        sync_all(new.values())
         for target, copy in new.items():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError):
-                os.link(copy, target)
-        for folder in {target.parent for target in new}:
-            sync_folder(folder)
-        if new:
-            sync_folder(self.folder / "sha256")
+            copy.replace(target)
+        sync_all({folder for target in new for folder in (target.parent, self.folder / "sha256")})
 
     def read(self, sha256: str) -> bytes:
         """Bytes of an object, verified.
@@ -225,6 +254,15 @@ class Objects:
             raise IntegrityError(f"{name}: object {sha256[:12]}… was changed in the archive: found {copied[:12]}…")
 
 
+def _remove_left(staging: Path) -> None:
+    """Remove the copies that killed processes left; who still needs one has written to it within `_NEEDED_S`."""
+    before = time.time() - _NEEDED_S
+    for copy in staging.iterdir():
+        with contextlib.suppress(OSError):
+            if copy.lstat().st_mtime < before:
+                copy.unlink()
+
+
 def hash_artifact(name: str, path: Path) -> str | None:
     """Digest that a file or folder has now, as an artifact; None if it is gone."""
     if path.is_dir():
@@ -238,7 +276,7 @@ def walk_folder(folder: Path, name: str) -> dict[str, Stamp]:
     """A folder artifact's files: relative path, with `/`, to the stamp it has now; sorted.
 
     Raises:
-        UsageError: it is empty, or holds a link or a special file.
+        UsageError: it is empty, or holds a link, a special file or a name that is no Unicode.
     """
     found, waiting = {}, [("", os.fspath(folder))]
     while waiting:
@@ -253,7 +291,16 @@ def walk_folder(folder: Path, name: str) -> dict[str, Stamp]:
                     raise UsageError(f"artifact {name!r} holds {entry.name!r}, which is no regular file")
     if not found:
         raise UsageError(f"artifact {name!r} is an empty folder")
+    if strange := [each for each in found if not _is_unicode(each)]:
+        raise UsageError(f"artifact {name!r} holds {os.fsencode(strange[0])!r}, a name that is no Unicode: rename it")
     return dict(sorted(found.items()))
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def list_folder(folder: Path, name: str) -> list[str]:

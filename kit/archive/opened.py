@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kit.archive.names import JOURNAL, LOG, STATEMENT
 from kit.errors import IntegrityError, UsageError
-from kit.files import create_exclusive, seal_file, sha256_bytes, sync_folder
+from kit.files import create_together, seal_file, sha256_bytes, sync_folder
 from kit.ledger import Kind
 from kit.record import Record, Status
 from kit.statement import describe_execution
@@ -46,23 +46,22 @@ class OpenRecord:
             raise UsageError(f"record {self.started.id} cannot be closed as {record.id}, {record.status}")
         if not self.folder.is_dir():
             raise UsageError(f"record {record.id} was closed already; a record is closed once")
-        for name, data in {**files, "record.json": record.encode()}.items():
-            self._write(name, data)
+        self._write({**files, "record.json": record.encode()})
         (self.folder / JOURNAL).unlink(missing_ok=True)
-        statement = describe_execution(record, self._seal_files(), self._archive.origin)
-        data = self._archive.state(statement).encode()
-        self._write(STATEMENT, data)
-        sync_folder(self.folder)
+        digests = self._seal_files()
+        data = self._archive.state(describe_execution(record, digests, self._archive.origin)).encode()
+        self._write({STATEMENT: data}, others=[self.folder / name for name in digests if name == LOG])
         self._archive.enter(Kind.END, record, sha256_bytes(data), record.ended or self.started.started)
         self._give_final_name()
 
-    def _write(self, name: str, data: bytes) -> None:
-        if not create_exclusive(self.folder / name, data):
-            raise IntegrityError(f"record {self.started.id}: {name} was there before kit wrote it")
-        self._written[name] = sha256_bytes(data)
+    def _write(self, files: Mapping[str, bytes], others: Iterable[Path] = ()) -> None:
+        """Durable, as are others that are there already."""
+        if taken := create_together(self.folder, files, others):
+            raise IntegrityError(f"record {self.started.id}: {', '.join(taken)} was there before kit wrote it")
+        self._written |= {name: sha256_bytes(data) for name, data in files.items()}
 
     def _seal_files(self) -> dict[str, str]:
-        """Digests of all files, now read-only and durable; each must be what kit wrote, but for the kernel's log."""
+        """Digests of all files, now read-only; each must be what kit wrote, but for the kernel's log."""
         digests = {}
         for path in self.folder.rglob("*"):
             if path.is_dir() and not path.is_symlink():

@@ -137,7 +137,7 @@ def _is_to_be_entered(archive: Archive, compared: Compared, came: Collection[str
     Of what was executed here the ledger here tells itself.
     """
     comparison = compared.comparison
-    told = [entry for entry in archive.ledger.read_entries() if entry.record == comparison.again]
+    told = list(archive.tell_of(comparison.again))
     return comparison.again in came and not any(
         entry.kind is Kind.END or (entry.kind is Kind.REPRODUCTION and entry.sha256 == comparison.sha256)
         for entry in told
@@ -228,7 +228,7 @@ def _take_in(archive: Archive, candidate: Candidate, who: str, time: datetime) -
         else:
             sync_folder(path)
     sha256 = candidate.digests[STATEMENT]
-    told = (entry for entry in archive.ledger.read_entries() if entry.record == record_id)
+    told = archive.tell_of(record_id)
     if not any(entry.kind is Kind.IMPORT and entry.sha256 == sha256 for entry in told):
         archive.ledger.append(Kind.IMPORT, record_id, sha256, who, time)
     archive.records_folder.mkdir(exist_ok=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import secrets
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -20,6 +21,7 @@ UNREADABLE = ""
 _BATCH = 5_000
 _NAMES = sorted(Entry.__struct_fields__)
 _NO_RECORD = 0
+_OF_RECORD = "SELECT seq FROM entries WHERE record = (SELECT n FROM records WHERE id = ?)"
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ class Entries:
 
     def __init__(self, store: Store, ledger: Ledger, patience: Patience) -> None:
         self._store, self._ledger, self._patience = store, ledger, patience
+        self._folder = str(ledger.folder)  # a path object for each of 100,000 entries takes a second
 
     def follow(self) -> State:
         """Take in what was appended; begin anew if the ledger is no continuation of what was taken in.
@@ -72,6 +75,10 @@ class Entries:
             if after and len(noted) < _BATCH:
                 return after
 
+    def is_current(self, state: State) -> bool:
+        """Whether nothing was appended, and the ledger is a continuation of what was taken in."""
+        return not os.path.lexists(self._path(state.covered + 1)) and self._continues(state)
+
     def told(self, kinds: Collection[Kind]) -> Told:
         """Entries of some decisive kinds.
 
@@ -88,25 +95,26 @@ class Entries:
         seqs = [seq for seq, kind, *_ in reversed(rows) if kind == UNREADABLE or kind in kinds]
         return Told(state.covered if state else 0, tuple(seqs))
 
-    def told_of(self, record: str) -> Told:
-        """Entries about a record."""
+    def told_of(self, records: Iterable[str]) -> Told:
+        """Entries about some records."""
         with self._store.read() as connection:
-            state = load_state(connection)
-            rows = connection.execute(
-                "SELECT seq FROM entries WHERE record = (SELECT n FROM records WHERE id = ?) ORDER BY seq DESC",
-                [record],
-            )
-            return Told(state.covered if state else 0, tuple(row[0] for row in rows))
+            state, seqs = load_state(connection), set[int]()
+            for record in records:
+                seqs.update(row[0] for row in connection.execute(_OF_RECORD, [record]))
+            return Told(state.covered if state else 0, tuple(sorted(seqs, reverse=True)))
 
     def _continues(self, state: State) -> bool:
         if state.marker != self._marker():
             return False
         try:
-            return state.covered == 0 or sha256_bytes(read_file(str(self._ledger.path(state.covered)))[0]) == state.head
+            return state.covered == 0 or sha256_bytes(read_file(self._path(state.covered))[0]) == state.head
         except FileNotFoundError:
             return False
         except OSError:
             return True  # whoever needs it will read it and say why not
+
+    def _path(self, seq: int) -> str:
+        return f"{self._folder}/{seq:09d}.json"
 
     def _marker(self) -> str:
         try:
@@ -116,10 +124,10 @@ class Entries:
 
     def _read_from(self, first: int) -> tuple[list[_Noted], str]:
         """The next entries, and the digest of the last of them."""
-        noted, data, folder = list[_Noted](), b"", self._ledger.folder
+        noted, data = list[_Noted](), b""
         for seq in range(first, first + _BATCH):
             try:
-                data, _ = read_file(f"{folder}/{seq:09d}.json")
+                data, _ = read_file(self._path(seq))
             except OSError:
                 break
             noted.append(_note(seq, data))

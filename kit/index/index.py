@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from kit.index.entries import DECISIVE, Entries, Told
 from kit.index.reading import Patience
 from kit.index.records import Records
-from kit.index.search import find_rows
+from kit.index.search import count_rows, find_rows
 from kit.index.store import State, Store, bindable, load_state
 from kit.index.values import Page, Query
 from kit.ledger import Kind, Ledger
@@ -66,6 +67,10 @@ class RecordIndex:
 
     def _refresh(self) -> State:
         while True:
+            with self._store.read() as connection:
+                state = load_state(connection)
+                if state and self._records.is_current(connection, state) and self._entries.is_current(state):
+                    return state
             state = self._entries.follow()
             self._records.list_names()
             if self._records.read_pending():
@@ -80,17 +85,37 @@ class RecordIndex:
         return self._attempt(lambda: self._find(query))
 
     def _find(self, query: Query) -> Page:
+        for _ in range(_N_ROUNDS):
+            with self._look() as connection:
+                found, has_more = find_rows(connection, query)
+                unread = connection.execute(_UNREAD).fetchall()
+            if not self._records.doubt([(row.id, stat) for row, stat in found]):
+                break
+        return Page(tuple(row for row, _ in found), has_more, tuple(row[0] for row in unread))
+
+    def count(self, query: Query) -> int:
+        """How many records a query finds on all pages, by what the index knows of them: their files are not looked at.
+
+        Raises:
+            UnknownNameError: the query names a metric or parameter that no record has.
+        """
+
+        def look() -> int:
+            with self._look() as connection:
+                return count_rows(connection, query)
+
+        return self._attempt(look)
+
+    @contextlib.contextmanager
+    def _look(self) -> Iterator[sqlite3.Connection]:
+        """The database with all that there is, or what is there while others keep changing it."""
         for n_left in reversed(range(_N_ROUNDS)):
             state = self._refresh()
             with self._store.read() as connection:
                 is_whole = _is_of(connection, state) and not connection.execute(_UNKNOWN).fetchone()
-                if not is_whole and n_left:
-                    continue
-                found, total = find_rows(connection, query)
-                unread = connection.execute(_UNREAD).fetchall()
-            if not self._records.doubt([(row.id, stat) for row, stat in found]):
-                break
-        return Page(tuple(row for row, _ in found), total, tuple(row[0] for row in unread))
+                if is_whole or not n_left:
+                    yield connection
+                    return
 
     def list_named(self, name: str) -> list[str] | None:
         """Ids that begin or end with a text, sorted; one that is exactly the text stands alone. None if that is not known now."""
@@ -113,9 +138,10 @@ class RecordIndex:
             return None
         return self._attempt(lambda: (self._entries.follow(), self._entries.told(kinds))[1])
 
-    def told_of(self, record: str) -> Told:
-        """Entries about a record, of all kinds."""
-        return self._attempt(lambda: (self._entries.follow(), self._entries.told_of(bindable(record)))[1])
+    def told_of(self, records: Iterable[str]) -> Told:
+        """Entries about some records, of all kinds."""
+        names = [bindable(each) for each in records]
+        return self._attempt(lambda: (self._entries.follow(), self._entries.told_of(names))[1])
 
     def catch_up(self) -> State:
         """Take in new entries, and what the newest records say that are not known; gives how far that is."""
@@ -134,12 +160,15 @@ class RecordIndex:
 
         Args:
             stage: its name.
-            environment: its name.
+            environment: its name; empty for any.
             key: only of this key; empty for any.
             state: what `catch_up` gave.
             before: only entries with a smaller number; the last of one answer gives the next.
         """
-        source = _ENDS.format(key="AND key = :key AND key <> ''" if key else "")
+        source = _ENDS.format(
+            environment="AND environment = :environment" if environment else "",
+            key="AND key = :key AND key <> ''" if key else "",
+        )
         texts = {"stage": stage, "environment": environment, "key": key}
         bound = {name: bindable(text) for name, text in texts.items()} | {"before": before}
 
@@ -177,7 +206,7 @@ _ENDS = """
 SELECT seq FROM (
     SELECT * FROM (
         SELECT ended AS seq FROM records
-        WHERE listed = 1 AND stage = :stage AND environment = :environment AND status = 'succeeded' {key}
+        WHERE listed = 1 AND stage = :stage {environment} AND status = 'succeeded' {key}
         AND ended > 0 AND ended < :before AND reproduces IS NULL ORDER BY ended DESC LIMIT 20
     )
     UNION ALL SELECT * FROM (

@@ -16,12 +16,14 @@ from kit.errors import KitError
 from kit.index.condition import scalar_of
 from kit.index.reading import Patience, read_file
 from kit.index.store import State, Store, bindable, load_state, save_state
-from kit.index.values import COLUMNS, FileStat, columns_of
+from kit.index.values import COLUMNS, FileStat, columns_of, encode_row
 from kit.record import FORMAT, Record
 
 OPEN = ".open"  # behind the id of a record that is being written
 SEALED, ANNOUNCED = "record.json", "started.json"
 _BATCH = 2_000
+_N_TEXTS = 50  # of names, then they are made one
+_STARTED = COLUMNS.index("started")
 # A folder that was changed less long ago may be changed again at the same tick of its clock.
 _SETTLED_NS = 2_000_000_000
 
@@ -33,6 +35,7 @@ class Read(msgspec.Struct, frozen=True):
         n: number of its row.
         told: newest entry of the ledger that named it before it was read.
         columns: values of `COLUMNS`; empty if it could not be read.
+        row: for lists.
         scalars: (kind, name, value) of its metrics and parameters.
         stat: of the file that it was read from.
         problem: why it could not be read.
@@ -41,6 +44,7 @@ class Read(msgspec.Struct, frozen=True):
     n: int
     told: int
     columns: tuple[Any, ...] = ()
+    row: bytes = b""
     scalars: tuple[tuple[str, str, int | float | str], ...] = ()
     stat: FileStat | None = None
     problem: str = ""
@@ -87,6 +91,10 @@ class Records:
         except OSError:
             return set()
 
+    def is_current(self, connection: sqlite3.Connection, state: State) -> bool:
+        """Whether the folder has the names that it had, and nothing must be read again; costs two questions."""
+        return state.listed_ns == self._changed_ns() != 0 and not connection.execute(_IS_PENDING).fetchone()
+
     def read_pending(self, limit: int | None = None) -> bool:
         """Read what was never read, was told of since, had not ended, or could not be read; newest first, in batches.
 
@@ -111,7 +119,7 @@ class Records:
             record, stat = self._read_sealed(record_id) or (self._read(record_id), self._stat_of(record_id))
         except (KitError, OSError) as error:
             return Read(n, told, problem=str(error) or type(error).__name__)
-        return Read(n, told, columns_of(record), tuple(_scalars(record)), stat)
+        return Read(n, told, columns_of(record), encode_row(record), tuple(_scalars(record)), stat)
 
     def _read_sealed(self, record_id: str) -> tuple[Record, FileStat] | None:
         """A record that is simply there, as most are; None for all others."""
@@ -185,22 +193,31 @@ SELECT n, id, told FROM records INDEXED BY pending
 WHERE seen < told OR (present = 1 AND (problem <> '' OR status = 'started'))
 ORDER BY id DESC LIMIT ?
 """
-_READ = f"UPDATE records SET seen = ?, listed = 1, present = 1, problem = '', file = ?, mtime_ns = ?, ctime_ns = ?, size = ?, inode = ?, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE n = ?"  # noqa: E501
+_IS_PENDING = """
+SELECT 1 FROM records INDEXED BY pending
+WHERE seen < told OR (present = 1 AND (problem <> '' OR status = 'started')) LIMIT 1
+"""
+_READ = f"UPDATE records SET seen = ?, listed = 1, present = 1, problem = '', shown = ?, file = ?, mtime_ns = ?, ctime_ns = ?, size = ?, inode = ?, {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE n = ?"  # noqa: E501
 _FAILED = "UPDATE records SET seen = ?, listed = 0, problem = ?, status = NULL WHERE n = ?"
 
 
 def _put_names(connection: sqlite3.Connection, there: set[str]) -> None:
-    """Take in what came and went; sets of names, because rows of 100,000 would take twice as long."""
-    kept = connection.execute("SELECT names FROM folder").fetchone()
-    known = set(os.fsdecode(kept[0]).split("/")) - {""} if kept else set()
-    if there == known:
-        return
-    came, gone = _ids(there - known), _ids(known - there)
-    connection.executemany(_CAME, [(each, each[::-1]) for each in came])
+    """Take in what came and went; texts and sets of names, because rows of 100,000 would take twice as long."""
+    kept = connection.execute("SELECT names FROM folder ORDER BY number").fetchall()
+    known = [name for row in kept for name in os.fsdecode(row[0]).split("/")]
+    came = there.difference(known)
+    is_less = len(known) + len(came) > len(there)
+    gone = {name for name in known if name not in there} if is_less else set()
+    connection.executemany(_CAME, [(each, each[::-1]) for each in _ids(came)])
     connection.executemany(
-        "UPDATE records SET present = 0, seen = -1, listed = 0 WHERE id = ?", [(each,) for each in gone - came]
+        "UPDATE records SET present = 0, seen = -1, listed = 0 WHERE id = ?",
+        [(each,) for each in _ids(gone) - _ids(came)],
     )
-    connection.execute("INSERT OR REPLACE INTO folder VALUES (1, ?)", [os.fsencode("/".join(there))])
+    if gone or len(kept) > _N_TEXTS:
+        connection.execute("DELETE FROM folder")
+        came = there
+    if came:
+        connection.execute("INSERT INTO folder (names) VALUES (?)", [os.fsencode("/".join(came))])
 
 
 def _ids(names: set[str]) -> set[str]:
@@ -208,8 +225,19 @@ def _ids(names: set[str]) -> set[str]:
 
 
 def _put_records(connection: sqlite3.Connection, found: Sequence[Read]) -> None:
-    good = [(each.told, *msgspec.structs.astuple(each.stat), *each.columns, each.n) for each in found if each.stat]
-    connection.executemany(_READ, good)
+    good = [(each.stat, each) for each in found if each.stat]
+    connection.executemany(
+        "DELETE FROM shown WHERE number = (SELECT shown FROM records WHERE n = ?)", [(each.n,) for _, each in good]
+    )
+    end: int = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM shown").fetchone()[0]
+    connection.executemany("INSERT INTO shown VALUES (?, ?)", [(end + k, each.row) for k, (_, each) in enumerate(good)])
+    connection.executemany(
+        _READ,
+        [
+            (each.told, end + k, *msgspec.structs.astuple(stat), *each.columns, each.n)
+            for k, (stat, each) in enumerate(good)
+        ],
+    )
     connection.executemany(_FAILED, [(each.told, each.problem, each.n) for each in found if each.problem])
 
 
@@ -218,8 +246,13 @@ def _put_scalars(connection: sqlite3.Connection, found: Sequence[Read]) -> None:
     for kind, name in {(kind, name) for each in found for kind, name, _ in each.scalars} - known.keys():
         known[kind, name] = connection.execute("INSERT INTO names (kind, name) VALUES (?, ?)", [kind, name]).lastrowid
     connection.executemany("DELETE FROM scalars WHERE record = ?", [(each.n,) for each in found])
-    rows = [(each.n, known[kind, name], value) for each in found for kind, name, value in each.scalars]
-    connection.executemany("INSERT OR REPLACE INTO scalars VALUES (?, ?, ?)", rows)
+    rows = [
+        (each.n, known[kind, name], value, each.columns[_STARTED])
+        for each in found
+        if each.stat
+        for kind, name, value in each.scalars
+    ]
+    connection.executemany("INSERT OR REPLACE INTO scalars VALUES (?, ?, ?, ?)", rows)
 
 
 def _scalars(record: Record) -> Iterator[tuple[str, str, int | float | str]]:

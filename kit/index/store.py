@@ -13,20 +13,11 @@ from typing import TypeVar
 
 import msgspec
 
-from kit.database import IN_MEMORY, ThrowAway
+from kit.database import IN_MEMORY, ThrowAway, is_damage
 from kit.index.schema import SCHEMA, TABLES, VERSION
 
 _T = TypeVar("_T")
 _ABANDONED: list[ThrowAway] = []  # of the process that this one was forked from: closing them would be felt there
-_UNUSABLE = {  # a file that is whole but cannot be used now
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PERM,
-}
 
 
 class State(msgspec.Struct, frozen=True):
@@ -72,7 +63,7 @@ class Store:
             try:
                 return action()
             except sqlite3.DatabaseError as error:
-                if may_repair and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _UNUSABLE:
+                if may_repair and is_damage(error):
                     self._database().discard()
                 else:
                     self._path = None

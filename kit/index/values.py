@@ -41,7 +41,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     offset: int = 0
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the index knows of a record: the facts that lists show, as record.json has them.
 
     `imported`: by the ledger. `wall_s`, `peak_memory_bytes`: None while it runs and where the system does not tell.
@@ -72,12 +72,12 @@ class Page(msgspec.Struct, frozen=True):
 
     Attributes:
         rows: those of this page.
-        total: how many there are on all pages.
+        has_more: whether there are others after them.
         unread: ids of records that are there and cannot be read, newest first; what they are is not known.
     """
 
     rows: tuple[Row, ...]
-    total: int
+    has_more: bool
     unread: tuple[str, ...] = ()
 
 
@@ -96,58 +96,42 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // timedelta(microseconds=1)
 
 
+COLUMNS = ("stage", "environment", "status", "started", "wall_s", "key", "sweep", "reproduces")
+
+
 def columns_of(record: Record) -> tuple[Any, ...]:
     """A record as values of `COLUMNS`."""
-    failure, usage = record.failure, record.usage
     return (
         record.stage,
         record.environment,
         record.status.value,
         microseconds(record.started),
-        microseconds(record.ended) if record.ended else None,
         record.wall_s,
         record.key,
         record.sweep,
         record.reproduces,
-        record.release,
-        record.machine.host,
-        record.machine.user,
-        failure.kind if failure else None,
-        failure.message if failure else None,
-        failure.cell if failure else None,
-        usage.peak_memory_bytes if usage else None,
-        msgspec.json.encode(record.metrics).decode(),
-        msgspec.json.encode({each.name: each.value for each in record.parameters}).decode(),
     )
 
 
-COLUMNS = (
-    "stage", "environment", "status", "started", "closed", "wall_s", "key", "sweep", "reproduces", "release", "host", "user",
-    "failure_kind", "failure_message", "failure_cell", "peak_memory_bytes", "metrics", "parameters",
-)  # fmt: skip
-
-
-def row_of(record_id: str, imported: int, columns: tuple[Any, ...]) -> Row:
-    """The inverse of `columns_of`."""
-    stage, environment, status, started, closed, wall_s, key, sweep, reproduces, release, host, user = columns[:12]
-    kind, message, cell, peak, metrics, parameters = columns[12:]
-    return Row(
-        id=record_id,
-        stage=stage,
-        environment=environment,
-        status=Status(status),
-        started=_EPOCH + timedelta(microseconds=started),
-        ended=None if closed is None else _EPOCH + timedelta(microseconds=closed),
-        wall_s=wall_s,
-        key=key,
-        sweep=sweep,
-        reproduces=reproduces,
-        release=release,
-        host=host,
-        user=user,
-        failure=None if kind is None else Failure(kind, message, cell),
-        peak_memory_bytes=peak,
-        metrics=msgspec.json.decode(metrics),
-        parameters=msgspec.json.decode(parameters),
-        imported=bool(imported),
+def encode_row(record: Record) -> bytes:
+    """A record's row as JSON, but for whether it was imported, which the ledger says."""
+    row = Row(
+        id=record.id,
+        stage=record.stage,
+        environment=record.environment,
+        status=record.status,
+        started=record.started.astimezone(UTC),
+        ended=record.ended.astimezone(UTC) if record.ended else None,
+        wall_s=record.wall_s,
+        key=record.key,
+        sweep=record.sweep,
+        reproduces=record.reproduces,
+        release=record.release,
+        host=record.machine.host,
+        user=record.machine.user,
+        failure=record.failure,
+        peak_memory_bytes=record.usage.peak_memory_bytes if record.usage else None,
+        metrics=record.metrics,
+        parameters={each.name: each.value for each in record.parameters},
     )
+    return msgspec.json.encode(row)

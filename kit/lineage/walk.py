@@ -9,7 +9,7 @@ import msgspec
 from kit.archive import Archive
 from kit.artifact import Artifact, InputArtifact
 from kit.errors import IntegrityError, KitError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import format_time
 from kit.gate import Manifest, Release
 from kit.lineage.node import Finding, Kind, Node, artifact_node, environment_node, manifest_facts, record_node

@@ -10,7 +10,7 @@ from kit.errors import GateRefusedError
 from kit.files import Clock
 from kit.gate import Finding, Manifest
 from kit.record import Record
-from kit.release.live import compares_with_live, find_overtaking, find_turn
+from kit.release.live import compares_with_live, find_overtaking, find_turn, read_since
 from kit.release.promotion import judge_promotion
 from kit.release.waivers import find_expired
 from kit.signing import PublicKey
@@ -44,7 +44,7 @@ def require_still_admitted(
     """
     verdict = manifest.verdict
     reasons = list(_judge_live(archive, manifest))
-    late = find_overtaking(archive.ledger.read_entries(), cut, environment.name) if cut else None
+    late = find_overtaking(read_since(archive, cut, environment.name), cut, environment.name) if cut else None
     if late and not reasons:
         reasons.append(f"{late.release} went live (ledger entry {late.seq}) before {cut} had its number; release again")
     if not any(waiver.evidence.startswith("promotion:") for waiver in verdict.waivers):

@@ -14,7 +14,7 @@ from kit.artifact import Artifact
 from kit.bundle import MAX_UNPACKED_BYTES
 from kit.environment import Environment, decode_environment
 from kit.errors import EnvironmentFileError, IntegrityError, NewerFormatError, PolicyError, UsageError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import canonical_json, sha256_bytes
 from kit.gate import FORMAT as MANIFEST_FORMAT
 from kit.gate import Manifest, Release, decode_manifest

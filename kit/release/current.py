@@ -7,23 +7,26 @@ from dataclasses import dataclass
 
 from kit.archive import RELEASE_FILE
 from kit.artifact import Artifact, media_type_of
+from kit.environment import Environment
 from kit.errors import KitError
 from kit.execute import Order, Plan, Workbench
 from kit.execute.measure import measure_source
-from kit.execute.plan import BUNDLE
 from kit.execute.reuse import find_broken, find_fault
 from kit.execute.signed import find_unsigned
+from kit.execute.sources import BUNDLE
 from kit.files import format_time
 from kit.gate import BOUND, Manifest, Release
 from kit.ledger import Kind
 from kit.record import Record
 from kit.release.bound_data import list_bound
+from kit.release.candidate import preview_release
+from kit.release.difference import describe_changes
 from kit.release.live import find_live, find_turn, list_checked
-from kit.release.release import preview_release
 from kit.release.running import preview_run
 from kit.release.soundness import require_cut, wrote
 from kit.release.waivers import find_expired
 from kit.signing import PublicKey
+from kit.tables import flatten_table
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,9 @@ def _list_changes(workbench: Workbench, plan: Plan, release: Release, cut: Recor
     training = workbench.archive.read_record(plan.parts.subject["id"] if plan.parts else "")
     if manifest.training_record != training.id:
         yield f"{release.id}{_tell_rollback(workbench, release)} was cut from {manifest.training_record}, now it is {training.id}"
+    yield from _list_settings(manifest, plan.environment, release.id)
     facts = (
         ("bundle", manifest.bundle_sha256, training.code.bundle_sha256),
-        ("configuration", manifest.configuration_sha256, plan.environment.sha256),
         ("lock", manifest.lock_sha256 or "none", training.software.lock_sha256 or "none"),
     )
     yield from (f"{name}: {old[:12]} → {new[:12]}" for name, old, new in facts if old != new)
@@ -92,6 +95,13 @@ def _list_changes(workbench: Workbench, plan: Plan, release: Release, cut: Recor
         problem := find_unsigned(workbench.archive, training, workbench.trusted_keys)
     ):
         yield problem
+
+
+def _list_settings(manifest: Manifest, environment: Environment, release: str) -> Iterator[str]:
+    """How an environment's file differs from what a release froze of it."""
+    if environment.sha256 != manifest.configuration_sha256:
+        changes = describe_changes(flatten_table(manifest.configuration), flatten_table(environment.configuration))
+        yield f"environments/{environment.name}.toml differs from what {release} froze, in: {changes}"
 
 
 def _tell_rollback(workbench: Workbench, release: Release) -> str:
@@ -161,7 +171,6 @@ def _list_run_changes(workbench: Workbench, plan: Plan, record: Record, manifest
     if record.release == live and read and read.sha256 != manifest.sha256:
         yield f"{record.id} read another {RELEASE_FILE} than that of {live}"
     now = workbench.project.read_environment(plan.environment.name)
-    if now.sha256 != manifest.configuration_sha256:
-        yield f"environments/{now.name}.toml differs from what {live} froze"
+    yield from _list_settings(manifest, now, live)
     yield from find_expired(workbench.archive, manifest.verdict, workbench.clock(), _demanded_keys(workbench, plan))
     yield from _list_faults(workbench, plan, record, manifest)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterator, Sequence
-from typing import assert_never
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, assert_never
 
 import msgspec
 
 from kit.environment import decode_environment
 from kit.errors import IntegrityError, NewerFormatError, NotFoundError, PolicyError
+from kit.files import canonical_json
 from kit.gate import Manifest, Release
 
 MAX_LISTED = 10
+MAX_CHARACTERS = 80  # of a value
 
 
 class Kind(enum.StrEnum):
@@ -125,3 +127,18 @@ def list_some(texts: Sequence[str]) -> str:
     """The first ten of some texts, and how many more there are."""
     more = len(texts) - MAX_LISTED
     return "; ".join(texts[:MAX_LISTED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def describe_changes(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Values by dotted name that differ: `parameters.train.epochs: 2 -> 3; …`."""
+    changes = [
+        f"{name}: {_show(frozen, name)} -> {_show(now, name)}"
+        for name in sorted(frozen.keys() | now.keys())
+        if _show(frozen, name, None) != _show(now, name, None)
+    ]
+    return list_some(changes)
+
+
+def _show(values: Mapping[str, Any], name: str, characters: int | None = MAX_CHARACTERS) -> str:
+    text = canonical_json(values[name]).decode() if name in values else "nothing"
+    return f"{text[:characters]}…" if characters and len(text) > characters else text

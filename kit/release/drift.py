@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -14,16 +13,14 @@ from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
 from kit.errors import KitError
 from kit.execute import Workbench
-from kit.execute.plan import BUNDLE
-from kit.files import canonical_json, digest_of, open_regular, sha256_file
+from kit.execute.sources import BUNDLE
+from kit.files import digest_of, open_regular, sha256_file
 from kit.gate import Manifest, Release
 from kit.project import Project
-from kit.release.difference import Difference, Kind, advise_on_damage, advise_to_cut, list_some
+from kit.release.difference import Difference, Kind, advise_on_damage, advise_to_cut, describe_changes
 from kit.release.installed import judge_packages, judge_python, unzip_and_install
 from kit.release.verdict import find_contradictions, short
 from kit.tables import flatten_table
-
-MAX_CHARACTERS = 80
 
 
 def find_drift(workbench: Workbench, release: Release, manifest: Manifest) -> tuple[Difference, ...]:
@@ -127,22 +124,8 @@ def _judge_environment(project: Project, frozen: Environment, release: Release) 
         yield Difference(Kind.ENVIRONMENT, fact, advice)
         return
     if now.sha256 != frozen.sha256:
-        changes = _list_changes(flatten_table(frozen.configuration), flatten_table(now.configuration))
+        changes = describe_changes(flatten_table(frozen.configuration), flatten_table(now.configuration))
         yield Difference(Kind.ENVIRONMENT, f"{file} differs from what {release.id} froze, in: {changes}", advice)
-
-
-def _list_changes(frozen: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    changes = [
-        f"{name}: {_show(frozen, name)} -> {_show(now, name)}"
-        for name in sorted(frozen.keys() | now.keys())
-        if _show(frozen, name, None) != _show(now, name, None)
-    ]
-    return list_some(changes)
-
-
-def _show(values: Mapping[str, Any], name: str, characters: int | None = MAX_CHARACTERS) -> str:
-    text = canonical_json(values[name]).decode() if name in values else "nothing"
-    return f"{text[:characters]}…" if characters and len(text) > characters else text
 
 
 def _install_command(project: Project, archive: Archive, manifest: Manifest, release: Release, lock: str) -> str:

@@ -12,8 +12,8 @@ from kit.bundle import Bundle
 from kit.check import CheckResult
 from kit.environment import Environment
 from kit.errors import KitError
-from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
+from kit.execute.sources import BUNDLE
 from kit.files import canonical_json, sha256_bytes, utc_now
 from kit.gate import Evidence, Finding, Manifest, Verdict
 from kit.graph import BUILD, Graph
@@ -167,7 +167,7 @@ def _judge_code(
             return False
         return not find_change(archive, record, read_seals(archive, {record.id}))
 
-    build = archive.newest(is_its_build)
+    build = archive.newest(is_its_build, BUILD)
     if build is None:
         detail = f"no succeeded build made {sha256[:12]}…, which trained {training.id}; run kit build, then train again"
         yield Evidence("code", BUNDLE, Finding.REFUSES, detail)

@@ -16,7 +16,7 @@ from kit.archive import RELEASE_FILE, STATEMENT, VERDICT, Archive
 from kit.artifact import Artifact
 from kit.bundle import Bundle
 from kit.errors import IntegrityError, NotFoundError, UsageError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import copy_stream, open_regular, read_regular, sha256_bytes, sync_file, sync_folder, temporary_beside
 from kit.gate import Manifest, Release
 from kit.release.contents import ARTIFACTS, LOCK, MARKER, README, SUMS, Marker, open_contents, record_file

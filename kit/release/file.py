@@ -26,7 +26,7 @@ import msgspec
 
 from kit.archive.objects import hash_artifact
 from kit.errors import UnknownNameError, UsageError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import remove_tree
 from kit.gate import Manifest, Release
 from kit.record import Record

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kit.bundle import Bundle
 from kit.errors import IntegrityError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import sha256_bytes
 from kit.gate import Manifest, Release
 from kit.provenance import compare_lock, describe_machine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
@@ -181,8 +180,24 @@ def find_overtaking(entries: Iterable[Entry], record: str, environment: str) -> 
     return None
 
 
+def read_since(archive: Archive, record: str, environment: str) -> list[Entry]:
+    """What the ledger tells of a record, of the releases into an environment since it ended, and of the records that cut these.
+
+    Oldest first: all that `find_overtaking` looks at.
+    """
+    own = list(archive.tell_of(record))
+    ended = min((entry.seq for entry in own if entry.kind is Kind.END), default=None)
+    if ended is None:
+        return own[::-1]
+    releases = [entry for entry in archive.tell(Kind.RELEASE) if environment_of(entry) == environment]
+    others = {entry.record for entry in releases if entry.seq > ended} - {record}
+    told = [*own, *(archive.tell_of(*others) if others else ())]
+    return sorted(told, key=lambda entry: entry.seq)
+
+
 def _require_in_time(archive: Archive, turn: Entry) -> None:
-    before = itertools.takewhile(lambda entry: entry.seq < turn.seq, archive.ledger.read_entries())
+    told = read_since(archive, turn.record, environment_of(turn))
+    before = [entry for entry in told if entry.seq < turn.seq]
     if late := find_overtaking(before, turn.record, environment_of(turn)):
         raise IntegrityError(
             f"{turn.release} (ledger entry {turn.seq}) was entered late: entry {late.seq} had made {late.release} live after its "

@@ -16,7 +16,8 @@ from kit.bundle import MAX_UNPACKED_BYTES, Bundle, unpack_bundle
 from kit.environment import Environment, decode_environment
 from kit.errors import IntegrityError, PolicyError, ProjectError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, finish_plan, resolve_inputs
-from kit.execute.plan import BUNDLE, choose_parameters
+from kit.execute.plan import choose_parameters
+from kit.execute.sources import BUNDLE
 from kit.files import sha256_bytes
 from kit.gate import Manifest
 from kit.graph import RUN, Graph, Stage, require_bound

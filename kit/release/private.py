@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kit.errors import UsageError
-from kit.files import remove_tree, write_atomically
-from kit.provenance import process_mark
+from kit.files import remove_tree
+from kit.workspace import mark_owner
 
 
 @contextlib.contextmanager
@@ -23,7 +23,7 @@ def private_folder(base: Path) -> Iterator[Path]:
     folder = base / secrets.token_hex(8)
     folder.mkdir(mode=0o700, parents=True)
     try:
-        write_atomically(folder / "owner", f"{os.getpid()} {process_mark(os.getpid())}".encode())
+        mark_owner(folder)
         yield folder
     except BaseException:
         remove_tree(folder)

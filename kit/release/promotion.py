@@ -9,8 +9,8 @@ import msgspec
 from kit.archive import Archive
 from kit.environment import Environment
 from kit.errors import KitError
-from kit.execute.plan import BUNDLE
 from kit.execute.signed import find_unsigned
+from kit.execute.sources import BUNDLE
 from kit.gate import Evidence, Finding, Manifest, Release
 from kit.ledger import Kind, environment_of
 from kit.record import Record

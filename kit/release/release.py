@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
-from kit.archive import Archive
-from kit.artifact import Artifact, media_type_of
-from kit.bundle import Bundle
 from kit.environment import Environment
-from kit.errors import NotFoundError, PolicyError, UnknownSubjectError, UsageError
-from kit.execute import Order, Plan, ResolvedInput, Workbench, execute_plan, finish_plan
-from kit.execute.inputs import from_record, newest_success
-from kit.execute.plan import BUNDLE, bundle_of, choose_parameters, look_into_bundle
+from kit.errors import PolicyError, UnknownSubjectError, UsageError
+from kit.execute import Order, Plan, Workbench, execute_plan
+from kit.execute.sources import bundle_of
 from kit.gate import Finding, Manifest, Release, Verdict
-from kit.graph import RELEASE, Stage
-from kit.parameter import ResolvedParameter
 from kit.record import Record
 from kit.release.admission import require_still_admitted
 from kit.release.bound_data import bind_now
+from kit.release.candidate import choose_candidate, choose_training, finish_release, tell_closed
 from kit.release.evidence import judge_candidate
 from kit.release.probes import PROBES, Probes
 from kit.release.soundness import require_sound
@@ -41,8 +35,8 @@ def plan_release(workbench: Workbench, order: Order, probes: Probes = PROBES) ->
     """
     environment = workbench.project.read_environment(order.environment)
     if environment.release is None:
-        raise PolicyError(_tell_closed(environment))
-    training = _choose_training(workbench, environment, order)
+        raise PolicyError(tell_closed(environment))
+    training = choose_training(workbench, environment, order)
     return _plan_candidate(workbench, order, environment, training, probes)
 
 
@@ -73,23 +67,10 @@ def plan_promotion(workbench: Workbench, order: Order, release_id: str, probes: 
     if order.inputs:
         raise UsageError(f"a promotion takes the training of {release.id}; it has no other inputs")
     if environment.release is None and not environment.policy.promoted_from:
-        raise PolicyError(_tell_closed(environment))
+        raise PolicyError(tell_closed(environment))
     manifest = require_sound(workbench.archive, release)
     training = workbench.archive.read_record(manifest.training_record)
     return _plan_candidate(workbench, order, environment, training, probes, promoted_from=release.id)
-
-
-def _tell_closed(environment: Environment) -> str:
-    name, sources = environment.name, environment.policy.promoted_from
-    if sources:
-        return (
-            f"environment {name!r} has no table [release]: it takes only what was released in {' or '.join(sources)} before; "
-            f"`kit promote {sources[0]}-N --to {name}` takes it through the gate"
-        )
-    return (
-        f"environment {name!r} takes no releases: give environments/{name}.toml a table [release] with from = "
-        f'"<the environment that trains>", or [policy] promoted_from = ["<environment>"]'
-    )
 
 
 def _count_findings(verdict: Verdict) -> str:
@@ -97,55 +78,6 @@ def _count_findings(verdict: Verdict) -> str:
     found = Counter(each.finding for each in verdict.evidence)
     words = ((Finding.HOLDS, "hold"), (Finding.REFUSES, "refuse"), (Finding.WAIVED, "waived"), (Finding.NOTED, "noted"))
     return ", ".join(f"{found[finding]} {word}" for finding, word in words if found[finding])
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """What a gate decides on, and the release notebook that tells of it."""
-
-    environment: Environment
-    training: Record
-    bundle: Bundle
-    stage: Stage
-    parameters: tuple[ResolvedParameter, ...]
-    inputs: tuple[ResolvedInput, ...]
-
-
-def preview_release(workbench: Workbench, order: Order) -> Plan:
-    """The plan of a release without its gate; to be looked at, not executed: nothing is judged or kept. See `plan_release`."""
-    environment = workbench.project.read_environment(order.environment)
-    if environment.release is None:
-        raise PolicyError(_tell_closed(environment))
-    training = _choose_training(workbench, environment, order)
-    code = training.code
-    bundle = look_into_bundle(workbench.archive, code.bundle_sha256, code.commit, code.dirty)
-    return _finish(workbench, order, _choose_candidate(workbench, order, environment, training, bundle), None)
-
-
-def _choose_candidate(
-    workbench: Workbench, order: Order, environment: Environment, training: Record, bundle: Bundle
-) -> _Candidate:
-    graph = bundle.read_graph()
-    stage = graph.stage(RELEASE)
-    parameters = choose_parameters(stage, graph, environment, order.parameters)
-    inputs = tuple(_release_input(workbench.archive, name, training) for name in stage.inputs)
-    return _Candidate(environment, training, bundle, stage, parameters, inputs)
-
-
-def _finish(workbench: Workbench, order: Order, candidate: _Candidate, gate: GateContext | None) -> Plan:
-    return finish_plan(
-        workbench,
-        order,
-        candidate.stage,
-        candidate.environment,
-        candidate.bundle,
-        candidate.training.code.build,
-        candidate.parameters,
-        candidate.inputs,
-        gate=gate,
-        subject=candidate.training.id,
-        keep=gate is not None,
-    )
 
 
 def _plan_candidate(
@@ -158,7 +90,7 @@ def _plan_candidate(
 ) -> Plan:
     """Judge a training and plan the release notebook of its bundle."""
     archive = workbench.archive
-    candidate = _choose_candidate(workbench, order, environment, training, bundle_of(archive, training))
+    candidate = choose_candidate(workbench, order, environment, training, bundle_of(archive, training))
     workbench.notify(f"gate of {environment.name}: judging {promoted_from or training.id}")
     verdict = judge_candidate(
         archive,
@@ -173,7 +105,7 @@ def _plan_candidate(
     )
     workbench.notify(f"gate of {environment.name}: {_count_findings(verdict)}")
     manifest = _make_manifest(environment, training, verdict, promoted_from)
-    return _finish(workbench, order, candidate, GateContext(verdict, manifest if verdict.passed else None))
+    return finish_release(workbench, order, candidate, GateContext(verdict, manifest if verdict.passed else None))
 
 
 def _make_manifest(environment: Environment, training: Record, verdict: Verdict, promoted_from: str) -> Manifest:
@@ -214,29 +146,3 @@ def cut_release(workbench: Workbench, plan: Plan) -> tuple[Record, Release | Non
         )
 
     return record, archive.add_release(environment.name, record, workbench.clock(), admit)
-
-
-def _choose_training(workbench: Workbench, environment: Environment, order: Order) -> Record:
-    named = set(order.inputs.values())
-    if len(named) > 1:
-        raise UsageError("a release takes one training: name one record with --from")
-    if named:
-        return workbench.archive.find_record(named.pop())
-    producer = workbench.project.read_graph().producer_of(environment.gates.model)
-    if producer is None:
-        raise NotFoundError(
-            f"no stage writes {environment.gates.model!r}, the model that the gate of {environment.name!r} loads; "
-            f"set [gates] model to the output that is your SavedModel"
-        )
-    return newest_success(workbench.archive, producer.name, environment.training, RELEASE)
-
-
-def _release_input(archive: Archive, name: str, training: Record) -> ResolvedInput:
-    if name != BUNDLE:
-        return from_record(name, training)
-    sha256 = training.code.bundle_sha256
-    build = archive.newest(lambda record: (output := record.output(BUNDLE)) is not None and output.sha256 == sha256)
-    if build is not None:
-        return from_record(BUNDLE, build)
-    size_bytes = archive.objects.path(sha256).stat().st_size  # the gate refuses a bundle that was never built
-    return ResolvedInput(Artifact(BUNDLE, sha256, size_bytes, media_type_of(BUNDLE)), source=f"code of {training.id}")

@@ -9,8 +9,9 @@ from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
 from kit.errors import KitError, NotFoundError, PolicyError, UnknownSubjectError, UsageError
 from kit.execute import Order, Plan, ResolvedInput, Workbench, finish_plan
-from kit.execute.plan import choose_parameters, find_inputs, look_into_bundle
+from kit.execute.plan import choose_parameters, find_inputs
 from kit.execute.signed import require_signed
+from kit.execute.sources import look_into_bundle
 from kit.gate import Manifest, Release
 from kit.graph import RUN, Graph, Stage, require_bound
 from kit.release.difference import advise_to_cut, readable_release, require_no_drift

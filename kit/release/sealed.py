@@ -18,8 +18,8 @@ def read_seals(archive: Archive, ids: Collection[str]) -> dict[str, str]:
     Raises:
         IntegrityError: an entry of the ledger cannot be read.
     """
-    entries = (entry for entry in archive.ledger.read_back() if entry.kind in (Kind.END, Kind.IMPORT))
-    return {entry.record: entry.sha256 for entry in entries if entry.record in ids}  # the last one put in is the oldest
+    entries = (entry for entry in archive.tell_of(*ids) if entry.kind in (Kind.END, Kind.IMPORT))
+    return {entry.record: entry.sha256 for entry in entries}  # the last one put in is the oldest
 
 
 def find_change(archive: Archive, record: Record, seals: Mapping[str, str]) -> str:

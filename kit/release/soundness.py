@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kit.archive import RELEASE_FILE, VERDICT, Archive
 from kit.artifact import Artifact, media_type_of
 from kit.errors import IntegrityError, NotFoundError
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import digest_of, open_regular
 from kit.gate import Manifest, Release
 from kit.graph import RELEASE

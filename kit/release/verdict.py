@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from kit.archive import RELEASE_FILE
-from kit.execute.plan import BUNDLE
+from kit.execute.sources import BUNDLE
 from kit.files import canonical_json
 from kit.gate import Manifest
 from kit.statement import TEST_RESULT, describe_resource, look_up, subjects_of

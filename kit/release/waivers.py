@@ -11,7 +11,7 @@ from kit.archive import Archive, decode_waiver
 from kit.decision import WAIVABLE, Waiver
 from kit.environment import Environment
 from kit.errors import KitError
-from kit.files import format_time
+from kit.files import format_time, tell_until
 from kit.gate import Evidence, Finding, Verdict
 from kit.ledger import Entry, Kind
 from kit.release.live import describe_standing
@@ -191,6 +191,7 @@ def _tell_lapsed(waiver: Waiver, waivers: Sequence[GivenWaiver], now: datetime, 
     if given is None or given.waiver is None:
         return f"the waiver of {waiver.evidence} until {waiver.until} by {waiver.who} is not in the ledger, or does not count"
     if given.waiver.holds_at(now):
+        tell_until(given.waiver.expires)
         problem = _tell_unreadable(waivers, given)
         return f"the waiver of {waiver.evidence} by {given.waiver.who}: {problem}" if problem else ""
     if given.waiver.revoked:

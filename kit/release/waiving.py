@@ -11,8 +11,8 @@ from kit.decision import MAX_DAYS, UNWAIVABLE, WAIVABLE, Waiver
 from kit.environment import Environment, LiteRTLimits
 from kit.errors import KitError, PolicyError, UsageError, suggest
 from kit.execute import Workbench
-from kit.execute.plan import BUNDLE
 from kit.execute.signed import require_signed
+from kit.execute.sources import BUNDLE
 from kit.files import canonical_json
 from kit.graph import BUILD, RELEASE, RUN
 from kit.ledger import Kind

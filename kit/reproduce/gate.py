@@ -28,13 +28,13 @@ class ArchiveThen(Archive):
     """
 
     def __init__(self, archive: Archive, record: Record) -> None:
-        super().__init__(archive.folder, archive.origin, archive.key)
-        starts = (e.seq for e in archive.ledger.read_entries() if e.record == record.id and e.kind is Kind.START)
-        self._started, self._start = record.started, next(starts, 0)  # no start: it came from another archive
+        super().__init__(archive.folder, archive.origin, archive.key, index=archive.index)
+        starts = [entry.seq for entry in archive.tell_of(record.id) if entry.kind is Kind.START]
+        self._started, self._start = record.started, min(starts, default=0)  # no start: it came from another archive
 
-    def newest(self, accept: Callable[[Record], bool]) -> Record | None:
+    def _choose(self, entries: Iterator[Entry], accept: Callable[[Record], bool]) -> Record | None:
         """The newest record of then that is accepted."""
-        return super().newest(lambda record: record.started <= self._started and accept(record))
+        return super()._choose(entries, lambda record: record.started <= self._started and accept(record))
 
     def tell(self, *kinds: Kind) -> Iterator[Entry]:
         """The ledger's entries of some kinds up to then, newest first."""

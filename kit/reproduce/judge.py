@@ -23,7 +23,7 @@ from kit.compare import (
 from kit.compare.comparator import CELLS, METRICS, comparator_of
 from kit.errors import IntegrityError, KitError, NotFoundError
 from kit.execute import read_notebook_of
-from kit.execute.plan import bundle_of
+from kit.execute.sources import bundle_of
 from kit.lineage import Code
 from kit.notebook import read_notebook
 from kit.record import Record

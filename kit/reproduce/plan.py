@@ -14,7 +14,7 @@ from kit.bundle import Bundle
 from kit.environment import Environment, decode_environment
 from kit.errors import IntegrityError, NotFoundError, ParameterError, UsageError
 from kit.execute import Plan, ResolvedInput, Workbench
-from kit.execute.plan import bundle_of
+from kit.execute.sources import bundle_of
 from kit.files import sha256_bytes, sha256_file
 from kit.gate import Manifest, decode_manifest
 from kit.graph import RELEASE, RUN, Stage

@@ -15,10 +15,10 @@ from kit.archive import Archive
 from kit.compare import read_packages
 from kit.errors import IntegrityError, UndecidableError
 from kit.files import canonical_json, remove_tree, sha256_bytes, sha256_file, write_atomically
-from kit.provenance import describe_machine, list_packages, process_mark
+from kit.provenance import describe_machine, list_packages
 from kit.record import Record
 from kit.reproduce.shell import Shell
-from kit.workspace import remove_abandoned
+from kit.workspace import OWNER, mark_owner, remove_abandoned
 
 KIT = "kit-ml"
 REQUIREMENTS = "requirements.txt"
@@ -135,9 +135,10 @@ def build_once(place: Path, fill: Callable[[Path], None]) -> None:
     remove_abandoned(place.parent)
     making = place.with_name(f".{place.name}.{secrets.token_hex(6)}.tmp")
     try:
-        write_atomically(making / "owner", f"{os.getpid()} {process_mark(os.getpid())}".encode())
+        making.mkdir()
+        mark_owner(making)
         fill(making)
-        (making / "owner").unlink()
+        (making / OWNER).unlink()
         try:
             os.rename(making, place)  # noqa: PTH104 - fails on a non-empty target
         except OSError:
