@@ -7,6 +7,7 @@ import io
 import os
 import re
 import stat
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, lru_cache
@@ -24,6 +25,7 @@ from kit.project import ENVIRONMENTS, NOTEBOOKS, Project, graph_of_notebooks
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NEVER = frozenset(("__pycache__", ".ipynb_checkpoints", ".git", ".venv", ".kit", "node_modules"))
 MAX_UNPACKED_BYTES = 4 << 30
+_RECENT_NS = 3_000_000_000  # the coarsest granularity of a file system's times, 2 s, and one more
 _KEY_MARK = b"PRIVATE KEY-----"  # looked for first, at a hundredth of the pattern's time
 _PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\r?$", re.MULTILINE)
 
@@ -95,14 +97,16 @@ def make_bundle(project: Project, *, tracked_only: bool) -> Bundle:
     Raises:
         ProjectError: a source is a symbolic link, cannot be read, or holds a private key.
     """
+    begun_ns = time.time_ns()
     checkout = git.read_checkout(project.root)
     names = _choose_sources(project, checkout, tracked_only=tracked_only)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name in names:
-            _add_source(archive, project.root, name)
+        changed_ns = max([_add_source(archive, project.root, name) for name in names], default=0)
     if not checkout:
         return Bundle(buffer.getvalue(), None, tuple(names))
+    if changed_ns > begun_ns - _RECENT_NS and git.read_checkout(project.root) != checkout:
+        return make_bundle(project, tracked_only=tracked_only)  # a file was saved after git had looked at it
     is_source = _make_filter(project)
     changed = [name for name in checkout.changed if is_source(name) and not _only_outputs(project, name)]
     if tracked_only:
@@ -159,12 +163,13 @@ def _make_filter(project: Project) -> Callable[[str], bool]:
     return is_source
 
 
-def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> None:
+def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> int:
+    """Put a source into a zip; gives when it was changed last, in ns since 1970."""
     if "\\" in name or not name.isprintable():
         raise ProjectError(
             f"source {name!r} has a name that not every system can hold: rename it, or add it to [tool.kit] exclude"
         )
-    data, mode = _read_source(root, name)
+    data, status = _read_source(root, name)
     if _KEY_MARK in data and _PRIVATE_KEY.search(data):
         raise ProjectError(
             f"source {name} holds a private key, which a bundle would archive for ever: move it out of the project"
@@ -173,12 +178,13 @@ def _add_source(archive: zipfile.ZipFile, root: Path, name: str) -> None:
         data = _strip(data, name)
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.create_system = 3  # Unix, whatever system makes the bundle
-    entry.external_attr = (stat.S_IFREG | (0o755 if mode & stat.S_IXUSR else 0o644)) << 16
+    entry.external_attr = (stat.S_IFREG | (0o755 if status.st_mode & stat.S_IXUSR else 0o644)) << 16
     archive.writestr(entry, data)
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _read_source(root: Path, name: str) -> tuple[bytes, int]:
-    """(bytes, mode) of a source."""
+def _read_source(root: Path, name: str) -> tuple[bytes, os.stat_result]:
+    """Bytes of a source, and its status once they were read."""
     path = f"{os.fspath(root)}/{name}"
     mode = os.lstat(path).st_mode if os.path.lexists(path) else 0
     if not stat.S_ISREG(mode):
@@ -187,7 +193,7 @@ def _read_source(root: Path, name: str) -> tuple[bytes, int]:
             f"source {name} is {kind}; a bundle holds regular files only: replace it, or add it to [tool.kit] exclude"
         )
     with open(path, "rb") as file:  # noqa: PTH123 - a tenth of the time that a Path of each takes
-        return file.read(), mode
+        return file.read(), os.fstat(file.fileno())
 
 
 def unpack_bundle(data: bytes, folder: Path) -> None:

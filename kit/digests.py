@@ -31,7 +31,7 @@ from typing import NamedTuple
 import msgspec
 
 from kit.database import ThrowAway
-from kit.files import digest_of, open_regular, sha256_bytes
+from kit.files import digest_of, open_regular, sha256_bytes, tell_look
 
 SETTLED_NS = 3_000_000_000  # the coarsest granularity, 2 s, and one more for ticks and for another machine's clock
 PRUNE_EVERY = 100  # rows written; then those of files that are gone are removed
@@ -113,6 +113,7 @@ class Notes:
         Raises:
             OSError: it is not there, or is no regular file.
         """
+        tell_look(path)
         if known := self.recall(name, stamp):
             return known
         with open_regular(Path(path)) as file:
@@ -173,6 +174,7 @@ class Digests:
             subject: absolute path of the file, whose name in the notes is then empty, or of the folder; as long as it is
                 there they are kept.
         """
+        tell_look(str(subject))
         notes = self._read(str(subject))
         try:
             yield notes

@@ -17,9 +17,16 @@ import msgspec
 from kit.files import canonical_json, sha256_bytes, sha256_file
 from kit.record import Machine, Process, Software
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-                     "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS",
-                     "TF_DETERMINISTIC_OPS", "CUDA_VISIBLE_DEVICES", "XLA_FLAGS", "KERAS_BACKEND")  # fmt: skip
+# variables of the environment by which the same code gives other results: other arithmetic, no assertions, and what a time of
+# day means where nobody says in which zone
+ARITHMETIC_VARIABLES = (
+    "CUBLAS_WORKSPACE_CONFIG", "JAX_ENABLE_X64", "KERAS_BACKEND", "MKL_CBWR", "NVIDIA_TF32_OVERRIDE", "PYTHONOPTIMIZE",
+    "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "TF_USE_LEGACY_KERAS", "TF_XLA_FLAGS", "TZ", "XLA_FLAGS",
+)  # fmt: skip
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
 _KIT = "kit-ml"
 _NORMALISE = re.compile(r"[-_.]+")
 _FIELD = re.compile(r"([!-9;-~]+): ([^\n]*)\n")  # of METADATA, all of it in one line
@@ -227,7 +234,9 @@ def describe_machine() -> Machine:
         n_cpus=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         host=platform.node(),
         user=_user(),
-        thread_settings={name: os.environ[name] for name in _THREAD_VARIABLES if name in os.environ},
+        thread_settings={
+            name: os.environ[name] for name in (*_THREAD_VARIABLES, *ARITHMETIC_VARIABLES) if name in os.environ
+        },
     )
 
 

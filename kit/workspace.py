@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from kit.gate import Manifest, Verdict
 from kit.provenance import process_mark
 
 CONTEXT_VARIABLE = "KIT_CONTEXT"
+OWNER = "owner"  # a file in each folder of one process
+KEPT_S = 30 * 86_400.0
 
 
 class ReleaseContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,22 +122,35 @@ def create_workspace(folder: Path) -> Workspace:
     """Make the folders of a workspace; the name must be free."""
     workspace = Workspace(folder)
     folder.mkdir(parents=True)
+    mark_owner(folder)
     for part in (workspace.source, workspace.inputs, workspace.outputs, workspace.facts):
         part.mkdir()
-    mark = f"{os.getpid()} {process_mark(os.getpid())}"
-    write_atomically(folder / "owner", mark.encode())
     return workspace
 
 
+def mark_owner(folder: Path) -> None:
+    """Say that a folder is this process' own, see `remove_abandoned`."""
+    mark = f"{os.getpid()} {process_mark(os.getpid())} {platform.node()}"
+    write_atomically(folder / OWNER, mark.encode())
+
+
 def remove_abandoned(folder: Path) -> None:
-    """Remove the workspaces below a folder whose process is gone."""
-    for owner in folder.glob("*/owner"):
-        try:
-            pid, _, mark = owner.read_text(encoding="ascii").partition(" ")
-        except FileNotFoundError:
-            continue  # another process has just removed it
-        if not pid.isdigit() or process_mark(int(pid)) != mark:
-            remove_tree(owner.parent)
+    """Remove the folders below another that processes made for themselves and left when they were killed.
+
+    A process of another machine that has the same disk cannot be seen from here: it has `KEPT_S` to end. What may not be
+    removed is left.
+    """
+    for owner in folder.glob(f"*/{OWNER}"):
+        with contextlib.suppress(OSError):  # another process has just removed it, or it is another user's
+            if _is_abandoned(owner):
+                remove_tree(owner.parent)
+
+
+def _is_abandoned(owner: Path) -> bool:
+    pid, mark, host = [*owner.read_text(encoding="utf-8").split(" "), "", ""][:3]
+    if host not in ("", platform.node()):
+        return owner.stat().st_mtime < time.time() - KEPT_S
+    return not pid.isdigit() or process_mark(int(pid)) != mark
 
 
 def read_context(path: Path) -> Context:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from kit.bundle import make_bundle, unpack_bundle
 from kit.errors import IntegrityError, NotFoundError, ProjectError
 from kit.files import sha256_bytes
+from kit.git import read_checkout
 from kit.notebook import strip_notebook
 from kit.project import find_project
 
@@ -149,6 +150,32 @@ def test_changed_and_deleted_sources_make_a_bundle_dirty(project):
     assert bundle.changes == ("README.md", "notebooks/helper.py")
     assert (bundle.is_dirty, len(bundle.commit)) == (True, 40)
     assert "notebooks/helper.py" not in bundle.names()
+
+
+def test_source_that_is_saved_after_git_has_looked_at_it_is_not_called_the_commits(project, monkeypatch):
+    commit_all(project.root)
+    look, saved = read_checkout, []
+
+    def look_and_save(root):
+        checkout = look(root)
+        if not saved:
+            saved.append(write_files(root, {"notebooks/helper.py": "x = 2\n"}))
+        return checkout
+
+    monkeypatch.setattr("kit.git.read_checkout", look_and_save)
+    bundle = make_bundle(project, tracked_only=True)
+    assert (bundle.read("notebooks/helper.py"), bundle.changes) == (b"x = 2\n", ("notebooks/helper.py",))
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_source_that_git_was_told_not_to_look_at_is_compared_all_the_same(project, flag):
+    commit_all(project.root)
+    git(project.root, "update-index", flag, "notebooks/helper.py")
+    assert make_bundle(project, tracked_only=True).changes == ()
+    write_files(project.root, {"notebooks/helper.py": "x = 2\n"})
+    assert make_bundle(project, tracked_only=True).changes == ("notebooks/helper.py",)
+    (project.root / "notebooks/helper.py").unlink()
+    assert make_bundle(project, tracked_only=True).changes == ("notebooks/helper.py",)
 
 
 def test_bundle_before_the_first_commit_is_dirty(project):

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,12 @@ from kit.execute import (
     plan_stage,
     read_notebook_of,
 )
+from kit.ledger import Kind
 from kit.parameter import ResolvedParameter, Source
 from kit.project import Project
 from kit.record import CellStatus, Failure, Record, Status
+from kit.signing import Envelope
+from kit.statement import Statement
 from kit.testing import (
     DATA,
     FakeEngine,
@@ -106,6 +111,16 @@ def test_job_has_the_stripped_notebook_the_changed_parameters_and_the_bundles_fo
     assert job.timeout_s == 7.0
     assert job.folder.name == "notebooks"
     assert job.folder.is_relative_to(workbench.project.scratch)
+
+
+def test_kernel_gets_mappings_in_the_order_that_the_record_has(tmp_path: Path) -> None:
+    stages = {"train": make_notebook(title="Train", parameters="weights: dict[str, int] = {}", outputs=["m.txt"])}
+    engine = FakeEngine()
+    workbench = make_workbench(
+        make_project(tmp_path, stages, {"dev": "[parameters]\nweights = { b = 1, a = 2 }"}), engine
+    )
+    record = workbench.archive.read_record(execute(workbench, "train").id)
+    assert list(record.parameters[0].value) == list(engine.jobs[-1].parameters["weights"]) == ["a", "b"]
 
 
 def test_missing_output_fails(tmp_path: Path) -> None:
@@ -247,6 +262,44 @@ def exchange(workbench: Workbench, **changes: Any) -> Workbench:
     return dataclasses.replace(workbench, **changes)
 
 
+class Pressed(Archive):
+    """Somebody presses Ctrl-C whenever something is stated."""
+
+    def state(self, statement: Statement) -> Envelope:
+        """Press, then go on."""
+        os.kill(os.getpid(), signal.SIGINT)
+        return super().state(statement)
+
+
+def test_interrupt_while_a_record_is_sealed_loses_nothing_and_lets_nothing_else_begin(tmp_path: Path) -> None:
+    workbench = make_workbench(make_project(tmp_path))
+    pressed = dataclasses.replace(workbench, archive=Pressed(workbench.project.archive, workbench.archive.origin))
+    with pytest.raises(KeyboardInterrupt):
+        execute(pressed)
+    (name,) = workbench.archive.list_ids()
+    assert workbench.archive.read_record(name).status is Status.SUCCEEDED
+    assert [entry.kind for entry in workbench.archive.ledger.read_entries()] == [Kind.START, Kind.END]
+
+
+class PressedEarly(Archive):
+    """Somebody presses Ctrl-C twice when an execution is announced."""
+
+    def enter(self, kind: Kind, *arguments: Any) -> Any:
+        """Press, then go on."""
+        entry = super().enter(kind, *arguments)
+        if kind is Kind.START:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return entry
+
+
+def test_interrupt_while_an_execution_is_announced_is_recorded_and_starts_no_kernel(tmp_path: Path) -> None:
+    workbench = make_workbench(make_project(tmp_path))
+    archive = PressedEarly(workbench.project.archive, workbench.archive.origin)
+    record = execute(dataclasses.replace(workbench, archive=archive))
+    assert (record.status, workbench.engine.jobs) == (Status.INTERRUPTED, [])
+
+
 def test_interrupt_is_recorded_as_interrupted(tmp_path: Path) -> None:
     def interrupt(context: Context) -> None:
         write_outputs(context)
@@ -350,6 +403,15 @@ def test_abandoned_workspaces_are_removed_and_living_ones_kept(tmp_path: Path) -
     (dead / "source").chmod(0o500)
     remove_abandoned(tmp_path)
     assert list(tmp_path.iterdir()) == [living]
+
+
+def test_workspace_of_another_machine_on_the_same_disk_is_kept_for_a_month(tmp_path: Path) -> None:
+    new, old = (create_workspace(tmp_path / name).folder for name in ("new", "old"))
+    for folder in (new, old):
+        (folder / "owner").write_text("4194304 1 elsewhere")
+    os.utime(old / "owner", (0.0, 0.0))
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [new]
 
 
 BUILD_POLICY = DATA + '[policy]\ncode = "build"\n'

@@ -285,6 +285,35 @@ def test_lint_names_the_cell_and_what_to_mend(cells, problem):
     assert found.startswith(f"{PATH}{problem}")
 
 
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("x = 5", True),
+        ("x: int = 5", True),
+        ("y = x = [1]", True),
+        ("x = int(x)", False),
+        ("y = 5", False),
+        ("f(x=5)", False),
+        ("x: int", False),
+        ("def f():\n    x = 5", False),
+    ],
+)
+def test_cell_that_sets_a_parameter_to_a_literal_is_a_problem(line, is_found):
+    notebook = json.loads(make_stage([], ["b"], "x: int = 1"))
+    notebook["cells"].append({**code(line), "id": "last"})
+    found = [str(problem) for problem in lint_notebook(json.dumps(notebook).encode(), PATH)]
+    sentence = "sets parameter 'x' to a literal, so that no other value has an effect: remove it, or rename it"
+    assert found == ([f"{PATH}, cell 4: {sentence}"] if is_found else [])
+
+
+def test_parameters_that_papermill_left_in_a_notebook_are_refused():
+    cells = code("x = 1", "parameters"), code("x = 5", "injected-parameters"), code("kit.open_stage()")
+    with pytest.raises(
+        NotebookError, match=r"cell 2 is tagged 'injected-parameters': papermill left it.*remove the cell"
+    ):
+        read(make_notebook(*cells))
+
+
 def test_lint_of_what_is_no_notebook_is_a_problem():
     (problem,) = lint_notebook(b"{", PATH)
     assert "is not a notebook" in problem.message

@@ -120,9 +120,30 @@ def test_damaged_object_is_still_refused_when_it_is_copied(objects, digests, fil
     objects.put_artifact("raw.csv", file, digests)
     objects.path(A).chmod(0o644)
     objects.path(A).write_bytes(b"x")
-    assert objects.put_artifact("raw.csv", file, digests) == artifact
     with pytest.raises(IntegrityError, match="was changed in the archive"):
         objects.copy_artifact(artifact, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("damage", [b"x", b"", b"ab"])
+@pytest.mark.parametrize("keep", ["bytes", "file", "known file"])
+def test_damaged_object_is_replaced_by_who_keeps_its_bytes_again(objects, digests, file, keep, damage):
+    objects.put_file(file)
+    objects.path(A).chmod(0o644)
+    objects.path(A).write_bytes(damage)
+    if keep == "bytes":
+        objects.put_bytes(b"a")
+    else:
+        objects.put_artifact("raw.csv", file, digests if keep == "known file" else None)
+    assert objects.read(A) == b"a"
+    assert [path.name for path in objects.path(A).parent.iterdir()] == [A[2:]]
+
+
+def test_link_in_the_place_of_an_object_is_replaced_and_what_it_leads_to_is_left(objects, file, tmp_path):
+    objects.put_file(file)
+    objects.path(A).rename(tmp_path / "moved")
+    objects.path(A).symlink_to(tmp_path / "moved")
+    objects.put_bytes(b"a")
+    assert (objects.path(A).is_symlink(), (tmp_path / "moved").read_bytes(), objects.read(A)) == (False, b"a", b"a")
 
 
 def test_copy_of_a_folder_is_the_same_artifact(objects, folder, tmp_path):
@@ -153,6 +174,16 @@ def test_what_cannot_be_kept_leaves_nothing(objects, tmp_path):
     assert [path for path in objects.folder.rglob("*") if path.is_file()] == []
 
 
+def test_copies_that_killed_processes_left_are_removed_after_a_week(objects, file):
+    old, new = (objects.folder / "tmp" / name for name in ("old", "new"))
+    for left in (old, new):
+        left.parent.mkdir(parents=True, exist_ok=True)
+        left.write_bytes(b"half")
+    os.utime(old, (0.0, 0.0))
+    objects.put_file(file)
+    assert list(old.parent.iterdir()) == [new]
+
+
 def test_folder_lists_what_lies_in_it_sorted_by_the_whole_path(folder):
     found = walk_folder(folder, "raw")
     assert list(found) == [".hidden", "part-b", "part/a", "part/b"]
@@ -164,6 +195,12 @@ def test_folder_with_what_is_no_file_is_refused(objects, folder, kind):
     path = folder / "part" / "odd"
     os.mkfifo(path) if kind == "pipe" else path.symlink_to(folder if kind == "link to a folder" else folder / ".hidden")
     with pytest.raises(UsageError, match="artifact 'raw' holds 'odd', which is no regular file"):
+        objects.put_artifact("raw", folder)
+
+
+def test_folder_with_a_name_that_is_no_unicode_is_refused(objects, folder):
+    (folder / os.fsdecode(b"b\xff")).write_bytes(b"")
+    with pytest.raises(UsageError, match="a name that is no Unicode: rename it"):
         objects.put_artifact("raw", folder)
 
 

@@ -212,3 +212,10 @@ def test_line_for_the_installer_names_no_package(line: str) -> None:
 def test_package_locked_to_an_address_must_come_from_there() -> None:
     (found,) = compare_lock(b"numpy @ https://example.org/numpy.whl\n")
     assert (found.package, found.locked) == ("numpy", "from https://example.org/numpy.whl")
+
+
+def test_record_has_the_variables_by_which_results_differ(monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    described = describe_machine.__wrapped__().thread_settings
+    assert (described["TF_USE_LEGACY_KERAS"], described["TZ"]) == ("1", "Asia/Tokyo")

@@ -98,6 +98,7 @@ def test_helper_that_is_imported_late_first_and_then_at_once_counts_at_once() ->
 
 def test_helper_that_hides_a_library_is_always_reached() -> None:
     assert helpers("x = 1", random_py="", numpy_py="", mine_py="") == ["numpy.py", "random.py"]
+    assert helpers("x = 1", yaml__a_py="", yaml__b_py="") == ["yaml/a.py", "yaml/b.py"]
 
 
 def test_attributes_of_cells_and_helpers_are_known() -> None:
@@ -135,6 +136,24 @@ def test_attributes_of_cells_and_helpers_are_known() -> None:
         "kit.lint_notebooks(x)",
         "from kit import find_project",
         "os.environ['KIT_CONTEXT']",
+        "__builtins__.exec('import a')",
+        "import builtins\nbuiltins.exec('import a')",
+        "import pydoc\npydoc.locate('a.f')",
+        "import import_ipynb",
+        "__loader__.load_module('a')",
+        "from IPython import get_ipython as shell",
+        "IPython.get_ipython().system('x')",
+        "from asyncio import create_subprocess_exec as start",
+        "asyncio.create_subprocess_shell('x')",
+        "getattr(sys, 'path').append('x')",
+        "stage._context",
+        "from os import pardir",
+        "os.path.dirname(os.getcwd())",
+        "os.path.split(os.path.abspath('.'))[0]",
+        "HERE = Path(__file__).parent\nROOT = HERE.parent",
+        "here = os.path.dirname(os.path.abspath(__file__))\nroot = os.path.dirname(here)",
+        "here = Path.cwd()\n(here.parent / 'x').read_text()",
+        "p = Path('.').absolute()\np.parent",
     ],
 )
 def test_what_may_reach_anything_does_in_cells_and_helpers(code: str) -> None:
@@ -149,10 +168,13 @@ def test_what_may_reach_anything_does_in_cells_and_helpers(code: str) -> None:
         "files = !ls",
         "%run other.py",
         "%cd ..",
-        "%load_ext autoreload",
+        "%load_ext mine",
         "%pip install x",
         "%%bash\nls",
         "%%writefile a.py\nx = 1",
+        "%%!\nls",
+        "%%capture\n%%bash\nls",
+        "\n%%sh\nls",
         "%time exec('x')",
         "get_ipython().run_line_magic('run', 'x')",
         "this is no Python",
@@ -179,6 +201,10 @@ def test_what_a_shell_or_an_unknown_magic_does_may_be_anything(cell: str) -> Non
         "os.path.join('a', 'b')",
         "Path(__file__).parent / 'x.csv'",
         "Path('a').parent.mkdir()",
+        "here = Path.cwd()\nout.parent.mkdir(parents=True)",
+        "here = os.getcwd()\nos.makedirs(os.path.dirname(out), exist_ok=True)",
+        "Path('a/b.csv').parent / 'c.csv'",
+        "%load_ext autoreload\n%autoreload 2",
         "%%html\n<b>..</b>",
         "x?",
         "sys.argv",
@@ -193,6 +219,30 @@ def test_ordinary_code_does_not_reach_everything(cell: str) -> None:
 def test_imports_in_a_line_magic_count() -> None:
     assert helpers("%time import a", a_py="") == ["a.py"]
     assert helpers("%%capture\nimport a", a_py="") == ["a.py"]
+    assert helpers("%%timeit -n 3 import a\na.f()", a_py="") == ["a.py"]
+
+
+def test_path_that_one_source_begins_and_another_goes_up_from_may_lead_out() -> None:
+    up = "(HERE.parent / 'x.json').read_text()"
+    assert reach("from a import HERE", up, a_py="HERE = Path(__file__).resolve().parent").opaque == (
+        "a.ipynb goes up from a folder"
+    )
+    assert reach(up).opaque == ""
+
+
+def test_environment_variables_that_are_read_by_name_are_known() -> None:
+    found = reach(
+        "import os\nos.environ['A']\nos.environ.get('B', '')\nos.getenv('C')\n'D' in os.environ",
+        "import a",
+        "os.environ['SET'] = '1'\nos.environ[name]\ntable['E']\ntable.get('F')",
+        a_py="from os import environ, getenv\nx = environ['G'] + getenv('H')",
+    )
+    assert found.variables == {"A", "B", "C", "D", "G", "H"}
+
+
+def test_attribute_that_is_asked_for_by_its_name_counts() -> None:
+    assert "config" in reach("getattr(stage, 'config')").attributes
+    assert "list_packages" in reach("from kit import list_packages as installed").attributes
 
 
 def test_reason_names_the_file() -> None:
@@ -207,6 +257,13 @@ def test_reading_pickles_reaches_every_module_and_no_more() -> None:
     assert helpers("import pickle\npickle.dump(x, file)", a_py="") == []
     assert helpers("import json\njson.load(file)", a_py="") == []
     assert helpers("keras.models.load_model(path)", a_py="") == ["a.py"]
+
+
+@pytest.mark.parametrize(
+    "code", ["timeit.timeit('a.f()', 'import a')", "logging.config.dictConfig({'class': 'a.Handler'})"]
+)
+def test_text_that_names_modules_reaches_every_module(code: str) -> None:
+    assert helpers(code, a_py="", b_py="") == ["a.py", "b.py"]
 
 
 def test_cells_that_are_not_executed_do_not_count() -> None:

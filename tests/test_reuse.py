@@ -11,9 +11,10 @@ import pytest
 from kit.archive import STATEMENT
 from kit.execute import Order, Workbench, plan_stage
 from kit.execute.key import StageKey
+from kit.execute.loose import digest_loose
 from kit.execute.plan import with_parameters
-from kit.execute.reuse import find_reusable
-from kit.execute.surroundings import choose_packages, digest_loose, look_around
+from kit.execute.reuse import find_damage, find_reusable
+from kit.execute.surroundings import choose_packages, look_around
 from kit.parameter import ResolvedParameter, Source
 from kit.pipeline import Step, execute_stage
 from kit.project import Project, find_project
@@ -133,14 +134,28 @@ def _paths(record: Record, workbench: Workbench) -> dict[str, Path]:
         "output": objects.path(golden.sha256),
         "tree": objects.path(model.sha256),
         "file in a folder": objects.path(entry.sha256),
+        "notebook": folder / "executed.ipynb",
+        "announcement": folder / "started.json",
+        "bundle": objects.path(record.code.bundle_sha256),
+        "configuration": objects.path(record.configuration_sha256),
+        "input": objects.path(record.inputs[0].artifact.sha256),
     }
 
 
 @pytest.mark.parametrize("how", ["changed", "removed"])
-@pytest.mark.parametrize("what", ["record", "statement", "output", "tree", "file in a folder"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "record", "statement", "notebook", "announcement", "output", "tree", "file in a folder", "bundle", "configuration",
+        "input",
+    ],
+)  # fmt: skip
 def test_record_that_was_touched_is_not_taken(project: Project, what: str, how: str) -> None:
     execute(bench(project))
     record = execute(bench(project), "train").record
+    (project.root / "README.md").write_text("another bundle with the same key", encoding="utf-8")
+    environment = project.environments / "dev.toml"
+    environment.write_text(f'description = "another configuration"\n{environment.read_text(encoding="utf-8")}')
     path = _paths(record, bench(project))[what]
     path.chmod(0o644)
     path.parent.chmod(0o755)
@@ -150,6 +165,34 @@ def test_record_that_was_touched_is_not_taken(project: Project, what: str, how: 
         path.write_bytes(path.read_bytes().replace(b"e", b"E", 1))
     plan = plan_stage(bench(project), Order("train", "dev"))
     assert find_reusable(bench(project), plan) is None
+
+
+def test_what_a_plan_keeps_again_is_whole_again(project: Project) -> None:
+    execute(bench(project))
+    record = execute(bench(project), "train").record
+    objects = bench(project).archive.objects
+    for sha256 in (record.code.bundle_sha256, record.configuration_sha256):
+        objects.path(sha256).chmod(0o644)
+        objects.path(sha256).write_bytes(b"damaged")
+    assert execute(bench(project), "train") == Step(record, reused=True)
+    assert find_damage(bench(project).archive, record, bench(project).digests) == ""
+
+
+def test_damaged_output_is_whole_again_once_it_was_made_again(project: Project) -> None:
+    first = execute(bench(project)).record
+    path = bench(project).archive.objects.path(first.outputs[0].sha256)
+    path.chmod(0o644)
+    path.write_bytes(b"damaged")
+    second = execute(bench(project))
+    assert (second.reused, second.record.outputs) == (False, first.outputs)
+    assert execute(bench(project)) == Step(second.record, reused=True)
+
+
+def test_link_in_the_place_of_a_records_folder_is_not_taken(project: Project, tmp_path: Path) -> None:
+    folder = bench(project).archive.record_folder(execute(bench(project)).record.id)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to(tmp_path / "moved")
+    assert not execute(bench(project)).reused
 
 
 def test_touched_record_is_told(project: Project) -> None:

@@ -14,7 +14,8 @@ from kit.bundle import Bundle
 from kit.environment import Environment
 from kit.errors import KitError, UnknownNameError
 from kit.execute.key import digest_sources, list_files
-from kit.execute.plan import BUNDLE, Plan, bundle_of
+from kit.execute.plan import Plan
+from kit.execute.sources import BUNDLE, bundle_of
 from kit.files import canonical_json, sha256_bytes
 from kit.graph import BUILD, RELEASE, RUN, Graph, Stage
 from kit.notebook import read_notebook

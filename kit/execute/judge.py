@@ -9,7 +9,8 @@ from typing import Any
 from kit.artifact import Artifact, InputArtifact
 from kit.check import CheckResult
 from kit.errors import IntegrityError
-from kit.execute.plan import BUNDLE, Plan
+from kit.execute.plan import Plan
+from kit.execute.sources import BUNDLE
 from kit.graph import BUILD, RUN
 from kit.record import Failure
 

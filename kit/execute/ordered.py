@@ -23,11 +23,15 @@ class Schedule:
 
     Args:
         needs: stage -> the stages that must have succeeded before; all of them are keys.
+
+    Attributes:
+        is_stopped: True once `stop` was called.
     """
 
     def __init__(self, needs: Mapping[str, Collection[str]]) -> None:
         self._needs = {name: set(needed) for name, needed in needs.items()}
         self._succeeded: set[str] = set()
+        self.is_stopped = False
 
     def take(self) -> list[str]:
         """The stages that may begin now; each is given once."""
@@ -42,6 +46,7 @@ class Schedule:
 
     def stop(self) -> None:
         """Let none begin any more."""
+        self.is_stopped = True
         self._needs.clear()
 
 
@@ -139,6 +144,8 @@ def _execute_beside(
                     problem = problem or error
                     schedule.stop()
                     plans.clear()
+                if schedule.is_stopped:
+                    pool.withdraw()
                 _submit(pool, plans)
         if pool.is_interrupted and not was_sealed:
             raise InterruptedByUserError

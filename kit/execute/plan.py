@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from kit.archive import Archive
-from kit.bundle import Bundle, make_bundle
+from kit.bundle import Bundle
 from kit.digests import Digests
 from kit.engine.values import Job, Outcome, Progress, Start
 from kit.environment import Environment, require_known_parameters
-from kit.errors import NotFoundError, PolicyError, UnknownNameError
+from kit.errors import UnknownNameError
 from kit.execute.inputs import ResolvedInput, resolve_inputs
-from kit.execute.key import StageKey, make_key
+from kit.execute.key import StageKey, describe_parameters, make_key
 from kit.execute.measure import measure_inputs
 from kit.execute.signed import require_signed
+from kit.execute.sources import Sources, choose_sources
 from kit.execute.surroundings import look_around
-from kit.files import Clock, canonical_json, sha256_bytes, utc_now
-from kit.graph import BUILD, Graph, Stage, require_bound
+from kit.files import Clock, canonical_json, sha256_bytes, tell_look, utc_now
+from kit.graph import Graph, Stage, require_bound
 from kit.notebook.imports import Reach
 from kit.parameter import ResolvedParameter, parse_text, resolve_parameters
 from kit.project import Project
-from kit.record import Code, Record
+from kit.record import Code
 from kit.signing import PublicKey, parse_public_key
 from kit.workspace import GateContext, ReleaseContext
 
-BUNDLE = "bundle.zip"
-DIGESTS = "digests.sqlite"  # below .kit/
 DEVELOPMENT = "dev"
-_AS_RECORDED = ("(as recorded)",)  # stands for what a record's sources had changed beside the commit
 
 
 class Engine(Protocol):
@@ -56,11 +54,12 @@ class Workbench:
     clock: Clock = utc_now
     notify: Callable[[str], None] = lambda _: None
     on_progress: Callable[[str, Progress], None] = lambda _stage, _progress: None
+    now_ns: Callable[[], int] = time.time_ns  # for stamps of files, which come from the system's clock
 
     @property
     def digests(self) -> Digests:
         """What is known of files that have not changed since they were hashed."""
-        return Digests(self.project.scratch / DIGESTS)
+        return Digests(self.project.digests, self.now_ns)
 
     @property
     def trusted_keys(self) -> tuple[PublicKey, ...]:
@@ -94,14 +93,6 @@ class Order:
     reuse: bool = False
     start: Literal["", "cold", "warm"] = ""
     sweep: str = ""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a stage will execute in, and the id of the build that it comes from; None for the working tree as it is."""
-
-    bundle: Bundle
-    build: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +144,7 @@ def plan_stage(workbench: Workbench, order: Order, sources: Sources | None = Non
         NotFoundError: an input or a build is missing.
     """
     environment = workbench.project.read_environment(order.environment)
-    sources = sources or choose_sources(workbench, environment, order.stage)
+    sources = sources or choose_sources(workbench.project, workbench.archive, environment, order.stage)
     graph = sources.bundle.read_graph()
     stage = graph.stage(order.stage)
     require_bound(stage, graph, [*environment.data, *order.inputs], environment.name)
@@ -169,6 +160,8 @@ def find_inputs(
 ) -> tuple[ResolvedInput, ...]:
     """What a stage reads; with `keep` the data sources are in the archive afterwards. See `resolve_inputs`."""
     archive, root, digests = workbench.archive, workbench.project.root, workbench.digests
+    for name in set(stage.inputs) & set(environment.data):
+        tell_look(f"{root}/{environment.data[name]}")  # which may be a link
     if not keep:
         return measure_inputs(stage, graph, environment, archive, root, digests)
     return resolve_inputs(stage, graph, environment, archive, root, named, digests)
@@ -272,7 +265,7 @@ def with_parameters(plan: Plan, parameters: tuple[ResolvedParameter, ...]) -> Pl
     """The same plan for other parameter values, with the key that these make."""
     if plan.parts is None:
         raise ValueError("a plan without the parts of its key cannot be given other parameters")
-    parts = msgspec.structs.replace(plan.parts, parameters={each.name: each.value for each in parameters})
+    parts = msgspec.structs.replace(plan.parts, parameters=describe_parameters(parameters))
     return dataclasses.replace(plan, parameters=parameters, parts=parts, key=parts.sha256)
 
 
@@ -297,70 +290,3 @@ def choose_parameters(
             raise UnknownNameError(f"stage {stage.name!r}: parameter", name, declared, where)
     values = {name: parse_text(declared[name], text) for name, text in texts.items()}
     return resolve_parameters(stage.parameters, environment.parameters_for(stage, graph), values, where)
-
-
-def choose_sources(workbench: Workbench, environment: Environment, stage: str) -> Sources:
-    """The sources that a stage executes in: the working tree as it is, or where the policy says so what was built.
-
-    Raises:
-        PolicyError: only a build may execute, and there is none, or what is to be built is not committed.
-        ProjectError: a source cannot be bundled.
-    """
-    if environment.policy.code == "worktree":
-        return Sources(make_bundle(workbench.project, tracked_only=False))
-    if stage == BUILD:
-        return Sources(_bundle_commit(workbench.project, environment))
-    record = workbench.archive.newest(is_clean_build)
-    if record is None:
-        raise PolicyError(
-            f'environment {environment.name!r} executes only what a clean build made (policy.code = "build"), and the '
-            f"archive has no succeeded build of committed sources: commit, then run `kit build --env ci`"
-        )
-    return Sources(bundle_of(workbench.archive, record), record.id)
-
-
-def _bundle_commit(project: Project, environment: Environment) -> Bundle:
-    bundle = make_bundle(project, tracked_only=True)
-    if bundle.is_dirty:
-        changes = ", ".join(bundle.changes[:5]) + (" …" if len(bundle.changes) > 5 else "")
-        raise PolicyError(
-            f'environment {environment.name!r} builds committed sources only (policy.code = "build"), but '
-            f"{'there is no commit' if bundle.commit is None else f'these differ from the commit: {changes}'}; commit first"
-        )
-    return bundle
-
-
-def is_clean_build(record: Record) -> bool:
-    """True for a succeeded build of exactly a commit's sources."""
-    return record.stage == BUILD and record.succeeded and not record.code.dirty and record.output(BUNDLE) is not None
-
-
-def bundle_of(archive: Archive, record: Record) -> Bundle:
-    """The sources that a record executed.
-
-    Raises:
-        NotFoundError: they are not in the archive.
-        IntegrityError: they were changed there.
-    """
-    try:
-        data = archive.objects.read(record.code.bundle_sha256)
-    except NotFoundError as error:
-        raise NotFoundError(f"the bundle of record {record.id} is gone: {error}") from error
-    return Bundle(data, record.code.commit, _AS_RECORDED if record.code.dirty else ())
-
-
-@lru_cache(4)
-def look_into_bundle(archive: Archive, sha256: str, commit: str | None, is_dirty: bool) -> Bundle:
-    """Sources to look at, not to execute: verified when a process asks for them first, and read once.
-
-    Args:
-        archive: holds them.
-        sha256: of the zip.
-        commit: see `Bundle`.
-        is_dirty: see `Bundle`.
-
-    Raises:
-        NotFoundError: they are not in the archive.
-        IntegrityError: they were changed there.
-    """
-    return Bundle(archive.objects.read(sha256), commit, _AS_RECORDED if is_dirty else ())

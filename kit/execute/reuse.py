@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from kit.archive import STATEMENT, Archive
-from kit.artifact import Artifact
+from kit.artifact import Artifact, media_type_of
 from kit.digests import Digests, stamp_of
 from kit.environment import Environment
 from kit.errors import KitError
 from kit.execute.carried import find_carried_change
 from kit.execute.plan import Plan, Workbench
 from kit.execute.signed import find_unsigned
+from kit.execute.sources import BUNDLE
 from kit.files import read_regular, sha256_bytes
 from kit.graph import BUILD
 from kit.ledger import Kind
 from kit.record import Record
-from kit.statement import subjects_of
+from kit.statement import OUTPUTS, subjects_of
 
 
 def find_reusable(workbench: Workbench, plan: Plan) -> Record | None:
@@ -85,6 +87,8 @@ def find_damage(archive: Archive, record: Record, digests: Digests) -> str:
         OSError: the same.
     """
     folder = archive.record_folder(record.id)
+    if folder.is_symlink():
+        return "its folder is a link"
     end = next((entry for entry in archive.tell_of(record.id) if entry.kind is Kind.END), None)
     if end is None or sha256_bytes(read_regular(folder / STATEMENT)) != end.sha256:
         return f"the ledger does not name its {STATEMENT}"
@@ -92,32 +96,51 @@ def find_damage(archive: Archive, record: Record, digests: Digests) -> str:
     data = read_regular(folder / "record.json")
     if sha256_bytes(data) != stated.get("record.json") or data != record.encode():
         return "its record.json is not the one that was sealed"
-    return find_broken(archive, record.outputs, digests, folder)
+    sealed = {name: sha256 for name, sha256 in stated.items() if not name.startswith(OUTPUTS)}
+    return find_broken(archive, list_needed(record), digests, folder, sealed)
 
 
-def find_broken(archive: Archive, artifacts: Iterable[Artifact], digests: Digests, folder: Path) -> str:
-    """Which bytes of some artifacts are others than they were, or gone; empty if none are.
+def list_needed(record: Record) -> list[Artifact]:
+    """What must be in the archive for a record to be traced and executed again.
+
+    Data that the environment binds is not among it: who plans with it has just looked whether it is there.
+    """
+    sources = Artifact(BUNDLE, record.code.bundle_sha256, 0, media_type_of(BUNDLE))
+    configuration = Artifact("configuration", record.configuration_sha256, 0, media_type_of("configuration"))
+    produced = (each.artifact for each in record.inputs if each.record)
+    return [*record.outputs, *produced, sources, configuration]
+
+
+def find_broken(
+    archive: Archive, artifacts: Iterable[Artifact], digests: Digests, folder: Path, sealed: Mapping[str, str] = {}
+) -> str:
+    """Which bytes of some artifacts, or of sealed files, are others than they were, or gone; empty if none are.
 
     Args:
-        archive: its objects hold them.
-        artifacts: of a record.
-        digests: of objects that have not changed since they were hashed.
+        archive: its objects hold the artifacts.
+        artifacts: that a record wrote or rests on.
+        digests: of files that have not changed since they were hashed.
         folder: of that record, under which these are remembered together.
+        sealed: files in it, path to digest.
 
     Raises:
         IntegrityError: a folder's list of files was changed.
-        OSError: an object cannot be read.
+        OSError: a file cannot be read.
     """
+    files = ((name, name, folder / name, sha256) for name, sha256 in sealed.items())
+    objects = (
+        (n, sha256, archive.objects.path(sha256), sha256)
+        for each in artifacts
+        for n, sha256 in list_objects(archive, each)
+    )
     with digests.notes(folder) as notes:
-        for artifact in artifacts:
-            for name, sha256 in list_objects(archive, artifact):
-                path = archive.objects.path(sha256)
-                try:
-                    found = notes.sha256(sha256, str(path), stamp_of(path.lstat()))
-                except FileNotFoundError:
-                    return f"{name!r} is not in the archive any more"
-                if found != sha256:
-                    return f"{name!r} was changed in the archive: expected {sha256[:12]}…, found {found[:12]}…"
+        for name, key, path, sha256 in chain(files, objects):
+            try:
+                found = notes.sha256(key, str(path), stamp_of(path.lstat()))
+            except FileNotFoundError:
+                return f"{name!r} is not in the archive any more"
+            if found != sha256:
+                return f"{name!r} was changed in the archive: expected {sha256[:12]}…, found {found[:12]}…"
     return ""
 
 

@@ -96,7 +96,7 @@ def sweep_scratch(shared: Path, before: float) -> None:
     for path in list(shared.iterdir()):
         folder = path.with_name(path.name.removesuffix(LOCK))
         if before > max(_changed_at(path), _changed_at(folder / ATTEMPTS)) > 0:
-            with _hold_lock(folder) as is_ours, contextlib.suppress(OSError):
+            with contextlib.suppress(OSError), _hold_lock(folder) as is_ours:
                 if is_ours:
                     remove_tree(folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from kit.archive.objects import hash_artifact
 from kit.artifact import InputArtifact
 from kit.bundle import unpack_bundle
 from kit.check import CheckResult
+from kit.engine.signals import Interruption
 from kit.engine.values import Job, Outcome
 from kit.environment import SecretReference
 from kit.errors import KitError, UsageError
@@ -66,26 +68,39 @@ def _execute(
         "source.ipynb": redactor.text(notebook.decode()).encode(),
         "requirements.txt": requirements_text().encode(),
     }
-    opened = workbench.archive.open_record(started, files)
+    pressed = Interruption()  # however often Ctrl-C is pressed, what was announced is sealed
+    with pressed:
+        opened = workbench.archive.open_record(started, files)
     workspace = Workspace(workbench.project.scratch / WORKSPACES / started.id)
     outcome: Outcome | None = None
-    try:
-        create_workspace(workspace.folder)
-        scratch.take(started.id)
-        _fill(workbench, plan, workspace, started.id, scratch.files)
-        job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
-        outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
-        if outcome.start_note:
-            workbench.notify(f"{plan.stage.name}: {outcome.start_note}")
-        closed = _collect(workbench, plan, workspace, started, outcome)
-    except KeyboardInterrupt:
-        failure = Failure("KeyboardInterrupt", "interrupted while kit prepared or collected the execution")
-        closed = _close(workbench, started, outcome, Status.INTERRUPTED, failure)
-    except (KitError, OSError) as error:
-        closed = _close(workbench, started, outcome, Status.FAILED, Failure(type(error).__name__, str(error)))
-    finally:
-        remove_tree(workspace.folder)
-    return _seal(workbench, plan, opened, _redact(closed, redactor), outcome)
+    with contextlib.ExitStack() as stack:
+        try:
+            create_workspace(workspace.folder)
+            _raise_interrupt(pressed)
+            scratch.take(started.id)
+            _fill(workbench, plan, workspace, started.id, scratch.files)
+            job = _make_job(plan, workspace, opened, read_notebook(notebook, plan.stage.notebook), secrets)
+            outcome = workbench.engine.execute(job, lambda progress: workbench.on_progress(plan.stage.name, progress))
+            if outcome.start_note:
+                workbench.notify(f"{plan.stage.name}: {outcome.start_note}")
+            closed = _collect(workbench, plan, workspace, started, outcome)
+        except KeyboardInterrupt:
+            failure = Failure("KeyboardInterrupt", "interrupted while kit prepared or collected the execution")
+            closed = _close(workbench, started, outcome, Status.INTERRUPTED, failure)
+        except (KitError, OSError) as error:
+            closed = _close(workbench, started, outcome, Status.FAILED, Failure(type(error).__name__, str(error)))
+        finally:
+            stack.enter_context(pressed)
+            remove_tree(workspace.folder)
+        record = _seal(workbench, plan, opened, _redact(closed, redactor), outcome)
+    if record.status is not Status.INTERRUPTED:
+        _raise_interrupt(pressed)  # nothing else begins
+    return record
+
+
+def _raise_interrupt(pressed: Interruption) -> None:
+    if pressed.is_requested:
+        raise KeyboardInterrupt
 
 
 def absolute_references(references: Mapping[str, SecretReference], root: Path) -> dict[str, SecretReference]:
@@ -190,7 +205,7 @@ def _make_job(
 ) -> Job:
     return Job(
         notebook=notebook,
-        parameters={each.name: each.value for each in plan.parameters if each.source != "notebook"},
+        parameters={each.name: _as_recorded(each.value) for each in plan.parameters if each.source != "notebook"},
         folder=(workspace.source / plan.stage.notebook).parent,
         variables={**plan.variables, CONTEXT_VARIABLE: str(workspace.context)},
         journal=opened.folder,
@@ -200,6 +215,11 @@ def _make_job(
         start=plan.start,
         preload=plan.preload,
     )
+
+
+def _as_recorded(value: Any) -> Any:
+    """A value with its mappings in the order that the record has, so that whoever does it again gives the kernel the same."""
+    return json.loads(canonical_json(value))
 
 
 def _collect(workbench: Workbench, plan: Plan, workspace: Workspace, started: Record, outcome: Outcome) -> Record:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import re
-import sys
-import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from pathlib import Path
 
 import msgspec
 
 from kit.archive import Archive
-from kit.files import canonical_json, read_regular, sha256_bytes
-from kit.provenance import describe_software, list_packages
+from kit.files import read_regular
+from kit.provenance import ARITHMETIC_VARIABLES, describe_software, list_packages
 from kit.record import Record, Software
 
-# Of the variables that a record keeps those that choose other arithmetic; how many threads there are belongs to the machine.
-_VARIABLES = ("KERAS_BACKEND", "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NORMALISE = re.compile(r"[-_.]+")
-# folders whose content a version tells, and what has no file
-_PINNED = (
-    *(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    f"{sys.base_prefix}{os.sep}",
-    "built-in",
-    "frozen",
-)
 _INCLUDES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable", ".", "/")
 
 
@@ -41,19 +28,21 @@ class Surroundings(msgspec.Struct, frozen=True):
         python: implementation and version, as a record has it.
         kit: version, and the digest of the sources where it is an editable installation.
         variables: those of the environment that choose other arithmetic, where they are set.
+        environ: all variables; empty where nobody knows them any more.
     """
 
     packages: Mapping[str, str]
     python: str
     kit: dict[str, str]
     variables: dict[str, str]
+    environ: Mapping[str, str] = {}
 
 
 def look_around() -> Surroundings:
     """The surroundings of what is executed here and now; what is installed is looked up once in a process."""
     packages, kit = _look_up()
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return Surroundings(packages, python, kit, _pick(os.environ))
+    return Surroundings(packages, python, kit, _pick(os.environ), os.environ)
 
 
 @lru_cache(1)
@@ -81,18 +70,29 @@ def _describe_kit(software: Software) -> dict[str, str]:
 
 
 def _pick(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: variables[name] for name in _VARIABLES if name in variables}
+    """Of the variables that a record keeps those that count; how many threads there are belongs to the machine."""
+    return {name: variables[name] for name in ARITHMETIC_VARIABLES if name in variables}
 
 
-def choose_packages(lock: bytes | None, packages: Mapping[str, str]) -> dict[str, str]:
+def choose_packages(lock: bytes | None, packages: Mapping[str, str], modules: Iterable[str] = ()) -> dict[str, str]:
     """Versions of the packages that a lock names, empty for one that is not installed; without a lock those of all.
 
     A lock that includes other files, or cannot be read, names all.
+
+    Args:
+        lock: its bytes; None without one.
+        packages: version by normalised name of what is installed.
+        modules: dotted names of imported ones: a package of the same name counts although the lock does not name it.
     """
     names = _list_names(lock) if lock is not None else None
     if names is None:
         return dict(packages)
-    return {name: packages.get(name, "") for name in sorted(names)}
+    imported = {_normalise(module.split(".")[0]) for module in modules} & packages.keys()
+    return {name: packages.get(name, "") for name in sorted(names | imported)}
+
+
+def _normalise(name: str) -> str:
+    return _NORMALISE.sub("-", name).lower()
 
 
 @lru_cache(8)
@@ -107,40 +107,5 @@ def _list_names(lock: bytes) -> set[str] | None:
         if line.startswith(_INCLUDES):
             return None
         if not line.startswith(("-", "#")) and (match := _NAME.match(line)):
-            names.add(_NORMALISE.sub("-", match[0]).lower())
+            names.add(_normalise(match[0]))
     return names
-
-
-def digest_loose(modules: Iterable[str]) -> dict[str, str]:
-    """Digests of imported sources that neither a bundle nor a version pins: editable installations, PYTHONPATH.
-
-    Args:
-        modules: dotted names of third-party modules.
-
-    Returns:
-        Digest of all Python files by top-level name; what is installed with a version is not in it.
-    """
-    found = {}
-    for name in sorted({module.split(".")[0] for module in modules}):
-        if paths := list(_find_loose(name)):
-            found[name] = sha256_bytes(canonical_json([[path.name, sha256_bytes(path.read_bytes())] for path in paths]))
-    return found
-
-
-def _find_loose(name: str) -> Iterator[Path]:
-    for place in _find_places(name):
-        if place.is_file():
-            yield place
-        elif place.is_dir():
-            yield from sorted(place.rglob("*.py"))
-
-
-def _find_places(name: str) -> list[Path]:
-    """Where a module lies, if that is neither the interpreter's own folder nor that of installed packages."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return []
-    origins = [spec.origin] if spec and spec.origin else []
-    places = list(spec.submodule_search_locations or origins) if spec else []
-    return [Path(place) for place in places if not place.startswith(_PINNED)]

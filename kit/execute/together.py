@@ -29,10 +29,9 @@ from kit.executors import (
 )
 from kit.files import format_bytes
 from kit.index import Query
-from kit.record import Record, Status
+from kit.record import ID_TIME, Record, Status
 
 N_EARLIER = 3  # records of a stage that tell how much memory it needs
-_ID_TIME = "%Y%m%dT%H%M%SZ"  # how the id of a record begins
 
 
 class PlanPool:
@@ -101,7 +100,7 @@ class PlanPool:
 def _find_left(archive: Archive, plan: Plan, since: datetime) -> Record | None:
     """The newest record of a plan that was begun since then, by a process that gave no answer; None if it began none."""
     for name in reversed(archive.list_ids()):
-        if name < f"{since:{_ID_TIME}}":
+        if name < f"{since:{ID_TIME}}":
             break
         with contextlib.suppress(IntegrityError, NotFoundError):
             if f"-{plan.stage.name}-" in name and (record := archive.read_record(name)).key == plan.key:

@@ -42,6 +42,7 @@ class Reach(msgspec.Struct, frozen=True):
             those of kit and of the standard library are not among them.
         late_modules: those that are imported only inside functions.
         attributes: names of all attributes that cells and helpers use.
+        variables: names of the environment variables that they read by name.
         opaque: why every file of the bundle may matter, in a few words; empty if the above is all.
     """
 
@@ -49,6 +50,7 @@ class Reach(msgspec.Struct, frozen=True):
     modules: tuple[str, ...] = ()
     late_modules: tuple[str, ...] = ()
     attributes: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
     opaque: str = ""
 
     @property
@@ -99,7 +101,8 @@ class _Search:
         self._found: dict[str, bool] = {}  # path below the folder -> imported late only
         self._modules: dict[str, bool] = {}
         self._attributes: set[str] = set()
-        self._opaque = ""
+        self._variables: set[str] = set()
+        self._opaque, self._climbs, self._is_anchored = "", "", False
 
     def reach(self) -> Reach:
         """What was found."""
@@ -108,7 +111,8 @@ class _Search:
             modules=tuple(name for name, is_late in self._modules.items() if not is_late),
             late_modules=tuple(name for name, is_late in self._modules.items() if is_late),
             attributes=frozenset(self._attributes),
-            opaque=self._opaque,
+            variables=frozenset(self._variables),
+            opaque=self._opaque or (self._climbs if self._is_anchored else ""),
         )
 
     def add(self, facts: Facts, where: str, package: str, *, is_late: bool) -> None:
@@ -121,8 +125,12 @@ class _Search:
             is_late: it is itself imported late.
         """
         self._attributes |= facts.attributes
+        self._variables |= facts.variables
+        self._is_anchored = self._is_anchored or facts.is_anchored
         if facts.opaque and not self._opaque:
             self._opaque = f"{where} {facts.opaque}"
+        if facts.climbs and not self._climbs:
+            self._climbs = f"{where} goes up from a folder"
         for each in facts.imports:
             self._follow(each, package, is_late=is_late or each.is_late)
         if facts.unpickles:
@@ -133,6 +141,7 @@ class _Search:
         for name in sorted(self._tops):
             if name in sys.stdlib_module_names or _find_installed(name):
                 self._add_module(name, is_late=True)
+                self._add_name(name, "*", is_late=True)
 
     def _follow(self, each: Import, package: str, *, is_late: bool) -> None:
         module = _resolve(each, package)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ def lint_notebook(data: bytes, path: str) -> list[Problem]:
     problems += _lint_ids(notebook, path)
     if stage:
         problems += _lint_stage(notebook, path)
+        problems += _lint_parameters(notebook, path, {each.name for each in stage.parameters})
     return problems
 
 
@@ -81,3 +83,35 @@ def _lint_stage(notebook: dict[str, Any], path: str) -> list[Problem]:
     if n_lines > MAX_CODE_LINES:
         problems.append(Problem(path, None, f"{n_lines} lines of code; move logic to modules beside the notebook"))
     return problems
+
+
+def _lint_parameters(notebook: dict[str, Any], path: str, names: set[str]) -> Iterator[Problem]:
+    """Cells that set a parameter to a literal, after which no value from outside counts, whatever the record says."""
+    for index, cell in code_cells(notebook):
+        if is_parameters_cell(cell):
+            continue
+        try:
+            body = parse_cell(cell["source"]).body
+        except SyntaxError:
+            continue  # said already
+        for name in [target.id for node in body for target in _list_literal_targets(node) if target.id in names]:
+            text = (
+                f"sets parameter {name!r} to a literal, so that no other value has an effect: remove it, or rename it"
+            )
+            yield Problem(path, index + 1, text)
+
+
+def _list_literal_targets(node: ast.stmt) -> list[ast.Name]:
+    """Names that a statement sets to a literal."""
+    match node:
+        case ast.Assign(targets=list() as targets, value=value):
+            pass
+        case ast.AnnAssign(target=target, value=ast.expr() as value):
+            targets = [target]
+        case _:
+            return []
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError):
+        return []
+    return [target for target in targets if isinstance(target, ast.Name)]

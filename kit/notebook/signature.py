@@ -15,6 +15,7 @@ from kit.graph import Stage
 from kit.notebook.cells import code_cells, first_heading, is_parameters_cell, parse_cell, parse_python
 from kit.parameter import Parameter, ParameterType, Source, require_value
 
+INJECTED_TAG = "injected-parameters"
 _SCALARS = ("int", "float", "str", "bool")
 _RESERVED = ("env", "help", "input", "json", "release", "timeout")  # options that every stage's command has
 
@@ -97,6 +98,12 @@ def _read_name_list(node: ast.expr, where: str) -> tuple[str, ...]:
 
 
 def _read_parameters_cell(notebook: dict[str, Any], path: str) -> tuple[Parameter, ...]:
+    for index, cell in code_cells(notebook):
+        if INJECTED_TAG in cell["metadata"].get("tags", []):
+            raise NotebookError(
+                f"{path}, cell {index + 1} is tagged {INJECTED_TAG!r}: papermill left it, and it would set parameters to what "
+                f"they were then, whatever the record says: remove the cell"
+            )
     tagged = [(index, cell) for index, cell in code_cells(notebook) if is_parameters_cell(cell)]
     if len(tagged) != 1:
         found = f"cells {', '.join(str(index + 1) for index, _ in tagged)}" if tagged else "none"

@@ -10,28 +10,38 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from kit.notebook.cells import parse_cell, parse_python
+from kit.notebook.paths import ANCHORS, climbs, leads_out
 
-_DYNAMIC = ("code", "codeop", "imp", "importlib", "pkgutil", "pty", "runpy", "site", "subprocess", "zipimport")
-_DYNAMIC_NAMES = ("__import__", "compile", "eval", "exec", "execfile", "get_ipython")
-_PROJECT = ("bundle", "root", "find_project", "lint_notebooks", "stage_graph")  # of a stage, and of kit
+_DYNAMIC = (
+    "builtins", "code", "codeop", "imp", "import_ipynb", "importlib", "lazy_loader", "nbimporter", "pkgutil", "pty", "pydoc",
+    "runpy", "site", "subprocess", "zipimport",
+)  # fmt: skip
+_DYNAMIC_NAMES = ("__builtins__", "__loader__", "__spec__", "compile", "eval", "exec", "execfile")
+# the same of whatever they are an attribute of, and under whatever name they are imported
+_DYNAMIC_ANYWHERE = (
+    "__import__", "create_subprocess_exec", "create_subprocess_shell", "get_ipython", "subprocess_exec", "subprocess_shell",
+)  # fmt: skip
+_PROJECT = ("_context", "bundle", "root", "find_project", "lint_notebooks", "stage_graph")  # of a stage, and of kit
 _OF_SYS = ("meta_path", "path", "path_hooks", "path_importer_cache")
-_OF_OS = re.compile(r"chdir|fchdir|chroot|system|popen|posix_spawnp?|startfile|(exec|spawn)[lv]p?e?")
+_OF_OS = re.compile(r"chdir|fchdir|chroot|pardir|system|popen|posix_spawnp?|startfile|(exec|spawn)[lv]p?e?")
 _UNPICKLERS = ("cloudpickle", "dill", "joblib", "pickle", "shelve", "torch")
 _UNPICKLING = ("Unpickler", "load", "loads", "open")
-_LOADERS = ("allow_pickle", "load_model", "model_from_json", "read_pickle")  # they import what bytes name
+# they import what bytes or texts name
+_LOADERS = ("allow_pickle", "dictConfig", "load_model", "model_from_json", "read_pickle", "timeit")
 _CONTEXT = "KIT_CONTEXT"
 _SOURCE_ENDINGS = (".ipynb", ".md", ".py")  # files that are no data unless a text names them
 _MAX_PATH = 1000  # characters of a text that may be a path
 
-_CELL_MAGIC = re.compile(r"\s*%%(\w+)")
-_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(?P<sign>[%!])\s*(?P<name>[\w!]*)(?P<rest>.*)")
+_CELL_MAGIC = re.compile(r"\s*%%(\S*)")
+_LINE_MAGIC = re.compile(r"\s*(?:[\w.,\s]+=\s*)?(?P<sign>%%?|!)\s*(?P<name>[\w!]*)(?P<rest>.*)")
 _PYTHON_CELLS = ("capture", "prun", "time", "timeit")
 _INERT_CELLS = ("html", "HTML", "javascript", "js", "latex", "markdown", "svg", "SVG")
 _PYTHON_LINES = ("memit", "mprun", "prun", "time", "timeit")
 _INERT_LINES = (
-    "alias_magic", "autosave", "colors", "config", "env", "history", "matplotlib", "pdb", "pinfo", "pinfo2", "pprint",
-    "precision", "set_env", "tb", "who", "who_ls", "whos", "xmode",
+    "alias_magic", "autoreload", "autosave", "colors", "config", "env", "history", "matplotlib", "pdb", "pinfo", "pinfo2",
+    "pprint", "precision", "set_env", "tb", "who", "who_ls", "whos", "xmode",
 )  # fmt: skip
+_INERT_EXTENSIONS = ("autoreload", "line_profiler", "memory_profiler")
 _OPTIONS = re.compile(r"(\s*-\w+(\s+\d+)?)*\s*")
 
 
@@ -56,26 +66,32 @@ class Facts(msgspec.Struct, frozen=True):
 
     Attributes:
         imports: in the order in which they stand.
-        attributes: names of all attributes that it reads or writes.
+        attributes: names of all attributes that it reads or writes, and of what it imports from kit.
         opaque: why any file of the bundle may matter to it, a few words; empty if that is not so.
-        unpickles: it may import any module that is there because bytes name it.
+        unpickles: it may import any module that is there because bytes or a text name it.
+        variables: names of the environment variables that it reads by name.
+        is_anchored: it has paths that are known in full, see `kit.notebook.paths`.
+        climbs: it goes up from paths, of which another source may say where they begin.
     """
 
     imports: tuple[Import, ...] = ()
     attributes: frozenset[str] = frozenset()
     opaque: str = ""
     unpickles: bool = False
+    variables: frozenset[str] = frozenset()
+    is_anchored: bool = False
+    climbs: bool = False
 
 
 @functools.lru_cache(maxsize=512)
 def read_cell(source: str) -> Facts:
     """Facts of a code cell; a magic or a shell line that may do anything makes it opaque."""
-    name = _CELL_MAGIC.match(source)
-    if name and name[1] in _INERT_CELLS:
+    magic = _CELL_MAGIC.match(source)
+    if magic and magic[1] in _INERT_CELLS:
         return Facts()
-    if name and name[1] not in _PYTHON_CELLS:
-        return Facts(opaque=f"uses %%{name[1]}")
-    embedded, opaque = _read_magics(source.splitlines())
+    if magic and magic[1] not in _PYTHON_CELLS:
+        return Facts(opaque=f"uses %%{magic[1]}")
+    embedded, opaque = _read_magics(source.strip().splitlines())
     try:
         trees = [parse_cell(source), *map(parse_python, embedded)]
     except (SyntaxError, RecursionError):
@@ -94,31 +110,56 @@ def read_module(data: bytes) -> Facts:
 
 
 def _read_magics(lines: list[str]) -> tuple[list[str], str]:
-    """(Python in line magics, why a line may do anything). A line of a text that looks like a magic counts as one."""
+    """(Python in magics, why a line may do anything). A line of a text that looks like a magic counts as one."""
     embedded, opaque = [], ""
-    for line in lines:
-        if not (match := _LINE_MAGIC.fullmatch(line)) or line.lstrip().startswith("%%"):
+    for index, line in enumerate(lines):
+        if not (match := _LINE_MAGIC.fullmatch(line)):
             continue
-        if match["sign"] == "%" and match["name"] in _PYTHON_LINES:
-            embedded.append(_OPTIONS.sub("", match["rest"], count=1))
-        elif match["sign"] == "!" or match["name"] not in _INERT_LINES:
-            opaque = opaque or f"uses {match['sign']}{match['name']}"
+        sign, name, rest = match["sign"], match["name"], match["rest"]
+        if sign != "!" and name in _PYTHON_LINES:  # of a cell's `%%timeit` what is executed before
+            embedded.append(_OPTIONS.sub("", rest, count=1))
+        elif not (_is_inert(name, rest) if sign == "%" else sign == "%%" and index == 0):
+            opaque = opaque or f"uses {sign}{name}"
     return embedded, opaque
 
 
+def _is_inert(name: str, rest: str) -> bool:
+    """True for a line magic that changes nothing that code can tell."""
+    is_known = name in ("load_ext", "reload_ext") and rest.strip() in _INERT_EXTENSIONS
+    return is_known or name in _INERT_LINES
+
+
 def _read_tree(tree: ast.Module) -> Facts:
-    nodes = list(ast.walk(tree))
+    nodes = list(_walk(tree))
     imports = tuple(_list_imports(tree.body, is_late=False))
     modules = {each.module.split(".")[0] for each in imports if not each.level}
     attributes = frozenset(node.attr for node in nodes if isinstance(node, ast.Attribute))
+    attributes |= {name for each in imports if each.module == "kit" for name in each.names}
     names = attributes | {node.id for node in nodes if isinstance(node, ast.Name)}
     names |= {name for each in imports for name in each.names}
     names |= {node.arg for node in nodes if isinstance(node, ast.keyword) and node.arg}
-    unpickles = bool(names & set(_LOADERS) or (modules & set(_UNPICKLERS) and names & set(_UNPICKLING)))
     texts = {id(node.value) for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)}
     aliases = {"sys": "sys", "os": "os"} | _find_aliases(nodes)
     reasons = (_find_reason(node, aliases) for node in nodes if id(node) not in texts)
-    return Facts(imports, attributes, next(filter(None, reasons), ""), unpickles)
+    anywhere = next((f"uses {name}" for name in _DYNAMIC_ANYWHERE if name in names), "")
+    return Facts(
+        imports,
+        attributes,
+        opaque=anywhere or next(filter(None, reasons), ""),
+        unpickles=bool(names & set(_LOADERS) or (modules & set(_UNPICKLERS) and names & set(_UNPICKLING))),
+        variables=frozenset(filter(None, map(_find_variable, nodes))),
+        is_anchored=bool(names & ANCHORS),
+        climbs=climbs(nodes),
+    )
+
+
+def _walk(tree: ast.Module) -> Iterator[ast.AST]:
+    """All nodes; `getattr(x, "name")` also as the attribute that it is."""
+    for node in ast.walk(tree):
+        yield node
+        match node:
+            case ast.Call(func=ast.Name(id="getattr"), args=[value, ast.Constant(value=str() as name), *_]):
+                yield ast.Attribute(value, name, ast.Load())
 
 
 def _find_aliases(nodes: list[ast.AST]) -> dict[str, str]:
@@ -172,10 +213,8 @@ def _find_reason(node: ast.AST, aliases: Mapping[str, str]) -> str:
             return f"uses {name}"
         case ast.Attribute():
             return _judge_attribute(node, aliases)
-        case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str() as name), *_]) if name in _PROJECT:
-            return f"uses .{name}"
-        case ast.Call(func=ast.Name(id="dirname") | ast.Attribute(attr="dirname"), args=[ast.Call(func=inner)]):
-            return "uses dirname twice" if "dirname" in ast.unparse(inner) else ""
+        case ast.Call() if leads_out(node):
+            return "uses dirname twice"
         case ast.Constant(value=str() as text) if len(text) <= _MAX_PATH:
             return _judge_text(text)
     return ""
@@ -185,7 +224,7 @@ def _judge_attribute(node: ast.Attribute, aliases: Mapping[str, str]) -> str:
     module = aliases.get(node.value.id, "") if isinstance(node.value, ast.Name) else ""
     if (module == "sys" and node.attr in _OF_SYS) or (module == "os" and _OF_OS.fullmatch(node.attr)):
         return f"uses {module}.{node.attr}"
-    if node.attr in _PROJECT or (node.attr in ("parent", "parents", "pardir") and _leads_out(node)):
+    if node.attr in _PROJECT or leads_out(node):
         return f"uses .{node.attr}"
     return ""
 
@@ -200,14 +239,26 @@ def _judge_from(module: str, names: list[str]) -> str:
     return f"imports {', '.join(names)} from kit" if module == "kit" and set(_PROJECT) & set(names) else ""
 
 
-def _leads_out(node: ast.Attribute) -> bool:
-    """True for a path above the folder that a module or the notebook lies in; `Path(__file__).parent` is that folder."""
-    if node.attr != "parent":
-        return True
-    inner = ast.unparse(node.value)
-    if ".parent" in inner:
-        return True
-    return "__file__" not in inner and re.search(r"\b(cwd|getcwd|resolve|absolute|abspath)\b", inner) is not None
+def _find_variable(node: ast.AST) -> str:
+    """Name of the environment variable that a node reads; empty if it reads none, or under a name that is made up."""
+    match node:
+        case ast.Subscript(value=place, slice=ast.Constant(value=str() as name), ctx=ast.Load()):
+            return name if _is_environ(place) else ""
+        case ast.Call(
+            func=ast.Name(id="getenv") | ast.Attribute(attr="getenv"), args=[ast.Constant(value=str() as name), *_]
+        ):
+            return name
+        case ast.Call(
+            func=ast.Attribute(attr="get" | "pop", value=place), args=[ast.Constant(value=str() as name), *_]
+        ):
+            return name if _is_environ(place) else ""
+        case ast.Compare(left=ast.Constant(value=str() as name), comparators=[place]):
+            return name if _is_environ(place) else ""
+    return ""
+
+
+def _is_environ(node: ast.expr) -> bool:
+    return "environ" in (getattr(node, "id", ""), getattr(node, "attr", ""))
 
 
 def _judge_text(text: str) -> str:
