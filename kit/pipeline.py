@@ -11,8 +11,8 @@ from kit.environment import Environment
 from kit.execute import Order, Plan, Workbench, execute_with_retries, plan_stage
 from kit.execute.assigned import TARGET
 from kit.execute.ordered import execute_ordered
-from kit.execute.plan import Sources, choose_sources
 from kit.execute.reuse import find_reusable
+from kit.execute.sources import Sources, choose_sources
 from kit.gate import Release
 from kit.graph import BUILD, RELEASE, RUN, Graph
 from kit.record import Record
@@ -45,7 +45,7 @@ class SourcesOnce:
         """See `choose_sources`; where only what was built executes, a build has sources of its own."""
         is_own = stage == BUILD and environment.policy.code == "build"
         if is_own not in self._made:
-            self._made[is_own] = choose_sources(workbench, environment, stage)
+            self._made[is_own] = choose_sources(workbench.project, workbench.archive, environment, stage)
         return self._made[is_own]
 
 
@@ -179,7 +179,7 @@ def _bring_up(
 
 def find_current(workbench: Workbench, order: Order) -> Step | None:
     """What is live, or the last run of it, if that is up to date; None if it is to be made."""
-    from kit.release import judge_release, judge_run
+    from kit.release.current import judge_release, judge_run
 
     standing = (judge_release if order.stage == RELEASE else judge_run)(workbench, order)
     if standing.record is None or not standing.is_current:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from kit.database import database_path
 from kit.environment import Environment, read_environment, require_known_parameters
 from kit.errors import ProjectError, SuiteError, suggest
 from kit.graph import Graph, Stage, make_graph
@@ -51,6 +52,21 @@ class Project(msgspec.Struct, frozen=True):
     def scratch(self) -> Path:
         """`.kit/`: workspaces, caches; can be deleted whenever nothing executes."""
         return self.root / ".kit"
+
+    @property
+    def index(self) -> Path:
+        """What the archive's records say, see `kit.index`."""
+        return database_path(self.scratch, "index")
+
+    @property
+    def digests(self) -> Path:
+        """What is known of files that have not changed, see `kit.digests`."""
+        return database_path(self.scratch, "digests")
+
+    @property
+    def pages(self) -> Path:
+        """Which pages of the reports are up to date, see `kit.report`."""
+        return database_path(self.scratch, "reports")
 
     @property
     def environments(self) -> Path:

@@ -1,7 +1,7 @@
 import pytest
 from builders import code, make_notebook, make_project, make_stage, write_files
 
-from kit.cli.main import _COMMANDS
+from kit.cli.group import _COMMANDS
 from kit.errors import GraphError, NotebookError, ProjectError, UnknownNameError
 from kit.project import RESERVED_NAMES, find_project, lint_notebooks, stage_graph
 

@@ -1,106 +1,28 @@
 """`kit status` and `kit all` say the same: what is up to date is not executed, and what is not says why."""
 
-import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from probes import GOOD
+from benches import RELEASING, SUITE, Bench, make_bench, stages
 
-from kit.execute import Workbench
-from kit.pipeline import execute_all
-from kit.project import find_project
-from kit.status import Overview, StageStatus, State, read_overview
-from kit.testing import (
-    DATA,
-    FakeClock,
-    FakeEngine,
-    encode_notebook,
-    example_stages,
-    make_notebook,
-    make_project,
-    make_workbench,
-    write_outputs,
-)
-from kit.workspace import Context
+from kit.status import Overview, StageStatus, State
+from kit.testing import make_notebook
 
-RELEASING = DATA + '[parameters.train]\nepochs = 4\n[settings]\nlimit = 1\n[release]\nfrom = "dev"\n'
-SUITE = '{"name": "%s", "expectations": []}'
-HELPERS = {
-    "notebooks/shared.py": "import inner\n",
-    "notebooks/inner.py": "FACTOR = 2\n",
-    "notebooks/unrelated.py": "FACTOR = 3\n",
-    "notebooks/codes.txt": "a\n",
-    "notebooks/expectations/other.json": SUITE % "other",
-    "README.md": "# About\n",
-    "requirements.lock": "msgspec\n",
-}
-
-
-def stages(code: str = "x = stage.config['limit']", prose: str = "What it is for.") -> dict[str, dict[str, object]]:
-    """The example's stages; prepare imports a helper, train asks for the settings."""
-    found = example_stages()
-    found["prepare"] = make_notebook("import shared", title="Prepare", inputs=["raw.csv"], outputs=["table.csv"])
-    train = make_notebook(
-        code,
-        title="Train",
-        parameters="epochs: int = 3  # passes\nrate: float = 0.1  # step",
-        inputs=["table.csv"],
-        outputs=["saved_model", "golden.json"],
-    )
-    train["cells"][0]["source"] = f"# Train\n\n{prose}"
-    return {**found, "train": train}
-
-
-def act(context: Context) -> dict[str, float]:
-    """Write outputs that are others each time."""
-    write_outputs(context)
-    for name in ("table.csv", "answers.csv"):
-        if name in context.outputs:
-            Path(context.outputs[name]).write_text(context.record, encoding="utf-8")
-    return {"auc": 0.7}
-
-
-class Bench:
-    """A project in which everything is up to date, and what its stages say after an edit."""
-
-    def __init__(self, folder: Path) -> None:
-        self.project = find_project(folder)
-        self.clock = FakeClock()
-        self.notes: list[str] = []
-
-    def workbench(self) -> Workbench:
-        bench = make_workbench(find_project(self.project.root), FakeEngine(act), self.clock)
-        return dataclasses.replace(bench, notify=self.notes.append)
-
-    def status(self) -> Overview:
-        return read_overview(self.workbench(), "dev")
-
-    def all(self) -> dict[str, bool]:
-        """Stage -> True if it was executed."""
-        steps = execute_all(self.workbench(), "dev", GOOD, reuse=True)
-        return {step.record.stage: not step.reused for step in steps}
-
-    def write(self, path: str, text: str) -> None:
-        (self.project.root / path).write_text(text, encoding="utf-8")
-
-    def write_notebook(self, name: str, notebook: dict[str, object]) -> None:
-        (self.project.root / f"notebooks/{name}.ipynb").write_bytes(encode_notebook(notebook))
+COMMANDS = ("status", "all")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a project in which everything was executed; to be copied."""
-    folder = tmp_path_factory.mktemp("made")
-    make_project(folder, stages(), {"dev": RELEASING}, HELPERS)
-    assert Bench(folder).all() == dict.fromkeys(["build", "prepare", "train", "release", "run"], True)
-    return folder
+    return make_bench(tmp_path_factory.mktemp("made")).project.root
 
 
 @pytest.fixture
-def bench(made: Path, tmp_path: Path) -> Bench:
+def bench(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     shutil.copytree(made, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
     return Bench(tmp_path / "project")
 
 
@@ -217,7 +139,12 @@ def _with_default(name: str, value: object) -> dict[str, object]:
 @pytest.mark.parametrize("edit", EDITS)
 def test_status_and_all_agree_after_an_edit(bench: Bench, edit: str) -> None:
     change, executed, reasons_of_train = EDITS[edit]
+    command = COMMANDS[list(EDITS).index(edit) % 2]
+    assert bench.status().is_up_to_date  # and the copied files are hashed
+    assert bench.remember(command)
+    assert bench.remembers(command)
     change(bench)
+    assert not bench.remembers(command)
     overview = bench.status()
     assert {name for name, state in states(overview).items() if state is State.STALE} == executed
     assert {name for name, was in bench.all().items() if was} == executed
@@ -225,7 +152,8 @@ def test_status_and_all_agree_after_an_edit(bench: Bench, edit: str) -> None:
     for beginning in reasons_of_train:
         assert any(each.startswith(beginning) for each in told), told
     assert bench.status().is_up_to_date
-    assert set(bench.all().values()) == {False}
+    assert bench.remember("all")
+    assert bench.remembers("all")
 
 
 def test_helper_that_changed_is_named_with_its_lines(bench: Bench) -> None:

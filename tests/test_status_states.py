@@ -218,8 +218,8 @@ def test_rollback_is_told_and_makes_release_and_run_stale(life: Life) -> None:
 def test_changed_limits_make_release_and_run_stale(life: Life) -> None:
     change(life.project, "staging", STAGING.replace("min = 0.6", "min = 0.65"))
     (reason,) = _reasons(life, "staging")
-    assert reason.startswith("configuration: ")
-    assert _reasons(life, "staging", "run") == ("environments/staging.toml differs from what staging-1 froze",)
+    assert reason == "environments/staging.toml differs from what staging-1 froze, in: gates.metrics.auc.min: 0.6 -> 0.65"
+    assert _reasons(life, "staging", "run") == (reason,)
 
 
 def test_changed_data_makes_a_run_stale(life: Life) -> None:
@@ -235,8 +235,8 @@ def test_damaged_model_is_not_up_to_date(life: Life, name: str) -> None:
     path = life.archive.objects.path(life.archive.newest_of("train", "dev").output(name).sha256)
     path.chmod(0o644)
     path.write_text("other", encoding="utf-8")
-    assert _reasons(life, "staging")[0].startswith(f"'{name}' was changed in the archive")
-    assert _reasons(life, "staging", "run")[0].startswith(f"'{name}' was changed in the archive")
+    for stage in ("release", "run"):
+        assert f"'{name}' was changed in the archive" in _reasons(life, "staging", stage)[0]
 
 
 def test_expired_waiver_is_not_up_to_date(tmp_path: Path) -> None:
@@ -333,13 +333,6 @@ def test_what_the_archive_cannot_tell_is_said(tmp_path: Path) -> None:
     older = msgspec.structs.replace(record, key="")
     (reason,) = explain_change(workbench.archive, older, plan, "requirements.lock", look_around().packages)
     assert str(reason) == f"record {record.id}: has no key, an older kit made it"
-
-
-@pytest.fixture
-def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kit:
-    project = make_project(tmp_path)
-    monkeypatch.chdir(project.root)
-    return Kit(project, capsys)
 
 
 def test_status_prints_a_table_and_why(kit: Kit) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from kit.cli.memo.recall import Question
+from kit.cli.terminal import is_redrawn
 from kit.errors import KitError
 from kit.files import canonical_json, format_time
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LEDGER_MEMORY = "ledger.json"
-INDEX = "index.sqlite"
 UNSIGNED = (
     "not signed: anyone who can write to the archive could rewrite it; keep the line above, or sign with `kit key new`"
 )
@@ -76,14 +78,18 @@ def open_workbench(*, appends: bool = False) -> Workbench:
     from kit.signing import find_signing_key
 
     project = find_project(Path.cwd())
-    memory, index = project.scratch / LEDGER_MEMORY, project.scratch / INDEX
+    memory, index = project.scratch / LEDGER_MEMORY, project.index
     if appends:
         archive = open_archive(project.archive, project.name, find_signing_key(), memory, index)
     elif project.archive.is_dir() and any(project.archive.iterdir()):
         archive = Archive(project.archive, read_origin(project.archive), _find_key_to_trust(), memory, index)
     else:
         archive = Archive(project.archive)
-    workbench = Workbench(project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine())
+    question = click.get_current_context().find_object(Question)
+    now_ns = question.clock if question else time.time_ns
+    workbench = Workbench(
+        project, archive, LateEngine(), notify=print_progress, on_progress=ProgressLine(), now_ns=now_ns
+    )
     if appends:
         size = archive.ledger.size()
         click.get_current_context().call_on_close(lambda: _announce_checkpoint(workbench, size))
@@ -98,7 +104,7 @@ def _find_key_to_trust() -> SigningKey | None:
     try:
         return find_signing_key()
     except UsageError as error:
-        click.echo(f"kit: {error}", err=True)
+        echo(f"kit: {error}", err=True)
         return None
 
 
@@ -146,7 +152,11 @@ class ProgressLine:
         """Show where an execution stands."""
         text = f"{stage}: cell {min(progress.n_done + 1, progress.n_cells)} of {progress.n_cells}, {progress.elapsed_s:.1f} s"
         finished = progress.event.value == "cell-finished"
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+            self._write(text, stage, progress, finished=finished)
+
+    def _write(self, text: str, stage: str, progress: Progress, *, finished: bool) -> None:
+        if is_redrawn():
             end = "\n" if finished and progress.n_done == progress.n_cells else ""
             sys.stderr.write(f"\r\033[K{text}{end}")
         elif finished:
@@ -155,10 +165,24 @@ class ProgressLine:
         sys.stderr.flush()
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print on stdout or stderr; a command that a memo may answer the next time prints everything in this way."""
+    click.echo(text, err=err)
+    context = click.get_current_context(silent=True)
+    if context and (question := context.find_object(Question)):
+        question.said.append((2 if err else 1, text))
+
+
 def print_progress(text: str) -> None:
     """A sentence on stderr; it takes the place of a line that is being rewritten."""
-    is_redrawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-    click.echo(f"\r\033[K{text}" if is_redrawn else text, err=True)
+    with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+        echo(f"\r\033[K{text}" if is_redrawn() else text, err=True)
+
+
+def had_nothing_to_do(workbench: Workbench) -> None:
+    """Say that everything is up to date: what was printed, with exit code 0, is the answer as long as nothing changes."""
+    if question := click.get_current_context().find_object(Question):
+        question.grounds = workbench
 
 
 def print_json(value: Any) -> None:
@@ -180,10 +204,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)]
         return "  ".join(parts).rstrip()
 
-    click.echo(line(list(header)))
-    click.echo("  ".join("─" * width for width in widths))
+    echo(line(list(header)))
+    echo("  ".join("─" * width for width in widths))
     for row in texts:
-        click.echo(line(row))
+        echo(line(row))
 
 
 def format_cell(cell: Any) -> str:
@@ -200,7 +224,7 @@ def format_when(time: datetime | None) -> str:
 
 def main_metric(record: Record, gated: Sequence[str]) -> str:
     """The metric to show first: one that a gate limits, else the first."""
-    names = [name for name in gated if name in record.metrics] or list(record.metrics)
+    names = [name for name in gated if name in record.metrics] or sorted(record.metrics)  # as an archive gives them
     if not names:
         return ""
     value = record.metrics[names[0]]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kit.cli.console import ExampleCommand, json_option, open_workbench, print_json, print_progress
+from kit.cli.terminal import count
 
 if TYPE_CHECKING:
     from kit.archive import Archive
@@ -44,7 +45,7 @@ def export_command(name: str, output: Path, as_json: bool) -> None:
         print_json(export)
         return
     click.echo(export.path)
-    counts = f"{_count(len(export.records), 'record')}, {_count(export.n_files, 'file')}"
+    counts = f"{count(len(export.records), 'record')}, {count(export.n_files, 'file')}"
     print_progress(f"{counts}, {format_bytes(export.size_bytes)}")
     if export.unsigned:
         print_progress(f"not signed: {', '.join(export.unsigned)}; nothing in the export says who executed that")
@@ -100,10 +101,6 @@ def _require_key_ids(ids: tuple[str, ...]) -> tuple[str, ...]:
         if not _KEY_ID.fullmatch(each):
             raise click.BadParameter(f"{each!r} is no id of a key; expected <name>+<8 hex digits>")
     return ids
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _describe_imported(imported: Imported, accepted: tuple[str, ...]) -> str:

@@ -12,7 +12,10 @@ from kit.files import format_bytes
 @click.option("--stop", is_flag=True, help="Let them end; one whose kernels still run ends after them.")
 @json_option
 def kernels_command(stop: bool, as_json: bool) -> None:
-    """List the processes of yours that have imported libraries and fork warm kernels; unused ones end by themselves."""
+    """List or stop the processes that fork warm kernels.
+
+    They are yours, and have imported libraries; unused ones end by themselves.
+    """
     from kit.warm import list_servers, stop_servers
 
     servers = stop_servers() if stop else list_servers()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import sys
 import time
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kit.cli.terminal import printable
+from kit.cli.terminal import is_redrawn, printable
 
 if TYPE_CHECKING:
     from kit.engine.values import Progress
@@ -34,7 +34,7 @@ class LiveSweep:
         self._running: dict[int, Progress | None] = {}
         self._notes: set[str] = set()
         self._began, self._drawn, self._n_lines = time.monotonic(), 0.0, 0
-        self._is_redrawn = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._is_redrawn = is_redrawn()
 
     def show(self, event: PlanEvent) -> None:
         """Show what has just happened."""
@@ -91,8 +91,9 @@ class LiveSweep:
 
     def _write(self, lines: Sequence[str], *, stays: bool = True) -> None:
         above = f"\033[{self._n_lines}F\033[J" if self._n_lines else ""
-        sys.stderr.write("\n".join([f"{above}{lines[0]}", *lines[1:], ""]))
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # that nobody reads it is no reason to stop
+            sys.stderr.write("\n".join([f"{above}{lines[0]}", *lines[1:], ""]))
+            sys.stderr.flush()
         self._n_lines, self._drawn = (0 if stays else len(lines)), 0.0 if stays else time.monotonic()
 
 

@@ -13,6 +13,7 @@ from kit.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from kit.archive import Archive
+    from kit.execute import Workbench
     from kit.index import Page, Query
 
 PAGE = 50
@@ -123,20 +124,45 @@ def _parse_time(text: str, now: datetime, days: int = 0) -> datetime:
         raise UsageError(f"expected a time such as 7d, 12h, 2026-03-01 or 2026-03-01T09:30, found {text!r}") from None
 
 
-def search(archive: Archive, query: Query) -> Page:
+def search(workbench: Workbench, query: Query, *, is_best: bool) -> Page:
     """What is found; see `Archive.search`.
 
+    Args:
+        workbench: project and archive.
+        query: what was asked for.
+        is_best: it is sorted by what was given as --best.
+
     Raises:
-        UnknownNameError: no record has the metric or parameter that is asked for.
+        UnknownNameError: no record has the metric or parameter that is asked for, or neither records nor the project know
+            the stage or the environment.
     """
     from kit.index import SORTS
 
     try:
-        return archive.search(query)
+        page = workbench.archive.search(query)
     except UnknownNameError as error:
         if error.name != query.sort:
             raise
-        raise UnknownNameError("--sort", query.sort, [*SORTS, *error.known]) from error
+        raise UnknownNameError("--best" if is_best else "--sort", query.sort, [*SORTS, *error.known]) from error
+    if not page.rows:
+        _require_known(workbench, query)
+    return page
+
+
+def _require_known(workbench: Workbench, query: Query) -> None:
+    """Refuse a stage or an environment of which nobody has heard."""
+    from kit.environment import list_environments
+    from kit.index import Query
+
+    project, archive = workbench.project, workbench.archive
+    if query.stage and not archive.search(Query(stage=query.stage, limit=1)).rows:
+        stages = [stage.name for stage in project.read_graph().stages]
+        if query.stage not in stages:
+            raise UnknownNameError("stage", query.stage, stages)
+    if query.environment and not archive.search(Query(environment=query.environment, limit=1)).rows:
+        environments = list_environments(project.environments)
+        if query.environment not in environments:
+            raise UnknownNameError("environment", query.environment, environments)
 
 
 def describe_page(query: Query, total: int, n_shown: int) -> str:

@@ -39,7 +39,7 @@ def records_command(as_json: bool, **values: Any) -> None:
     workbench = open_workbench()
     archive = workbench.archive
     query = make_query(archive, workbench.clock(), values)
-    page = search(archive, query)
+    page = search(workbench, query, is_best=bool(values["best"]))
     _warn_unreadable(archive)
     if as_json:
         print_json([archive.read_record(row.id) for row in page.rows])
@@ -57,7 +57,7 @@ def records_command(as_json: bool, **values: Any) -> None:
         for r in page.rows
     ]
     print_table(["record", "stage", "environment", "status", "started (UTC)", "seconds", "metric"], rows)
-    if sentence := describe_page(query, page.total, len(page.rows)):
+    if sentence := describe_page(query, archive.count(query), len(page.rows)):
         click.echo(sentence)
     _tell_coverage(archive)
 
@@ -149,7 +149,10 @@ def open_command(name: str, no_browser: bool, as_json: bool) -> None:
 @click.option("--all", "all_pages", is_flag=True, help="A page for every record.")
 @json_option
 def report_command(all_pages: bool, as_json: bool) -> None:
-    """Make the HTML pages of the newest 1,000 records and of all that others link to, and the index of all records."""
+    """Make the HTML pages.
+
+    Of the newest 1,000 records and of all that others link to, and the index of all records.
+    """
     from kit.report import make_reports
 
     workbench = open_workbench()

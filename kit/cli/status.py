@@ -9,8 +9,10 @@ import click
 
 from kit.cli.console import (
     ExampleCommand,
+    echo,
     env_option,
     format_when,
+    had_nothing_to_do,
     json_option,
     open_workbench,
     print_json,
@@ -33,7 +35,10 @@ def status_command(environment: str, as_json: bool) -> None:
     """What `kit all` would execute in an environment, and why."""
     from kit.status import read_overview
 
-    overview = read_overview(open_workbench(), environment)
+    workbench = open_workbench()
+    overview = read_overview(workbench, environment)
+    if overview.is_up_to_date and not any(each.latest for each in overview.stages):
+        had_nothing_to_do(workbench)
     if as_json:
         print_json(overview)
         return
@@ -41,15 +46,17 @@ def status_command(environment: str, as_json: bool) -> None:
     print_table(["stage", "state", "record", "ended (UTC)"], rows)
     for each in overview.stages:
         for line in _describe(each, in_colour=wants_colour()):
-            click.echo(line)
+            echo(line)
 
 
 def _describe(status: StageStatus, *, in_colour: bool) -> Iterator[str]:
     """Why a stage is not up to date; nothing if it is."""
+    from kit.status import describe_state
+
     if not status.reasons and not status.latest:
         return
     yield ""
-    yield f"{status.stage} is {status.state.value}:"
+    yield f"{describe_state(status.stage, status.state)}:"
     if status.latest:
         yield f"  {_describe_latest(status)}"
     for reason in status.reasons[:MAX_REASONS]:
@@ -63,7 +70,7 @@ def _describe_latest(status: StageStatus) -> str:
     failure = status.failure
     if failure is None:
         return f"{status.latest} has not succeeded; see it with: kit show {status.latest}"
-    cell = f"cell {failure.cell + 1}: " if failure.cell is not None else ""
+    cell = f"cell {failure.cell + 1} of executed.ipynb: " if failure.cell is not None else ""
     return printable(f"{status.latest}: {cell}{failure.kind}: {failure.message}")
 
 

@@ -20,6 +20,8 @@ from kit.cli.console import (
 from kit.cli.live import LiveSweep
 from kit.cli.release_group import ExampleGroup
 from kit.cli.stages import (
+    choose_start,
+    describe_title,
     given_parameters,
     make_parameter_options,
     make_timeout_option,
@@ -67,7 +69,7 @@ def _read_stages() -> list[Stage]:
 
 sweep_command = SweepGroup(
     name="sweep",
-    help="Execute a stage once for each combination of some of its parameters.",
+    help="Execute a stage for many values of its parameters.",
     example=EXAMPLE,
     subcommand_metavar="STAGE [OPTIONS]",
 )
@@ -80,7 +82,6 @@ def make_sweep_command(stage: Stage) -> ExampleCommand:
         click.Option(
             ["--grid"],
             multiple=True,
-            required=True,
             metavar="NAME=A,B",
             help="A parameter and its values, or a JSON list of them; for --random also a range: 1..8 or log:1e-4..1e-1.",
         ),
@@ -101,12 +102,11 @@ def make_sweep_command(stage: Stage) -> ExampleCommand:
         click.Option(["--force"], is_flag=True, help="Execute the points that have a result too."),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON value with stable keys."),
     ]
-    title = stage.title or stage.name
     return ExampleCommand(
         name=stage.name,
         params=[*own, *make_parameter_options(stage, own)],
         callback=lambda **values: _sweep(stage, values),
-        help=f"Execute {stage.notebook} once for each combination: {title.rstrip('.')}.\n\n"
+        help=f"Execute {stage.notebook} once for each combination: {describe_title(stage)}\n\n"
         "The same command goes on where an earlier one stopped. Parameters that do not vary are options.",
         short_help=stage.title,
         example=_example_of(stage),
@@ -122,6 +122,8 @@ def _sweep(stage: Stage, values: dict[str, Any]) -> None:
     from kit.report.sweep import write_sweep_page
     from kit.sweep import plan_sweep
 
+    if not values["grid"]:
+        raise UsageError(f"--grid is missing, such as `{_example_of(stage)}`")
     if values["seed"] is not None and values["n_random"] is None:
         own = " (the stage's own parameter is --parameter-seed)" if _declares(stage, "seed") else ""
         raise UsageError(f"--seed is of a draw: give --random N too{own}")
@@ -155,7 +157,7 @@ def _order_of(stage: Stage, values: dict[str, Any]) -> Order:
         inputs=split_inputs(values["inputs"]),
         timeout_s=values["timeout_s"],
         reuse=not values["force"],
-        start=values["start"] or "",
+        start=choose_start(warm=values["warm"], cold=values["cold"]),
     )
 
 

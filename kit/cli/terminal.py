@@ -48,6 +48,11 @@ def wants_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def is_redrawn() -> bool:
+    """True if standard error is a terminal on which a line can be written over."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def align(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Rows as lines with aligned columns; a row may be shorter than the others."""
     n_columns = max(map(len, rows), default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,19 @@ def read_environment(folder: Path, name: str) -> Environment:
     known = list_environments(folder)
     if name not in known:
         raise UnknownNameError("environment", name, known, f"{folder.name}/{name}.toml")
+    return _read_bytes(path.read_bytes(), name, f"{folder.name}/{name}.toml")
+
+
+@lru_cache(16)
+def _read_bytes(data: bytes, name: str, where: str) -> Environment:
+    """The environment that a file's bytes are; one command asks for the same bytes again and again."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFileError(f"{folder.name}/{name}.toml cannot be read as TOML: {error}") from error
+        raise EnvironmentFileError(f"{where} cannot be read as TOML: {error}") from error
     if "name" in content:
-        raise EnvironmentFileError(
-            f"{folder.name}/{name}.toml: an environment's name is its file's name; remove 'name'"
-        )
-    return decode_environment({**content, "name": name}, f"{folder.name}/{name}.toml")
+        raise EnvironmentFileError(f"{where}: an environment's name is its file's name; remove 'name'")
+    return decode_environment({**content, "name": name}, where)
 
 
 def decode_environment(content: dict[str, Any], where: str) -> Environment:
@@ -149,10 +154,14 @@ def _refuse_other_than_json(content: dict[str, Any], where: str) -> None:
 
 
 def _refuse_unknown_keys(table: Any, struct: type[msgspec.Struct], where: str) -> None:
-    names = [field.encode_name for field in msgspec.structs.fields(struct)]
     for key in table if isinstance(table, dict) else ():
-        if key not in names:
+        if key not in (names := _list_keys(struct)):
             raise EnvironmentFileError(f"{where}: key {key!r}{suggest(key, names)}")
+
+
+@lru_cache
+def _list_keys(struct: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.encode_name for field in msgspec.structs.fields(struct))
 
 
 def list_environments(folder: Path) -> list[str]:

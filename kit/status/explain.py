@@ -16,12 +16,13 @@ from kit.diff.values import Cell, LineKind
 from kit.environment import decode_environment
 from kit.errors import KitError
 from kit.execute import Plan
-from kit.execute.key import StageKey, list_code, make_key, read_lock
-from kit.execute.plan import bundle_of
-from kit.execute.surroundings import choose_packages, surroundings_of
+from kit.execute.key import StageKey, choose_reached, list_code, make_key, read_lock
+from kit.execute.sources import bundle_of
+from kit.execute.surroundings import surroundings_of
 from kit.notebook import read_notebook
+from kit.notebook.imports import Reach, find_reach
 from kit.record import Record
-from kit.status.values import Kind, Reason
+from kit.status.values import N_DIGITS, Kind, Reason
 from kit.tables import flatten_table
 
 MAX_FILES = 10  # that are named, of sources any of which may matter
@@ -47,13 +48,18 @@ def explain_change(
         return (Reason(Kind.RECORD, record.id, detail="has no key, an older kit made it"),)
     try:
         bundle, key = bundle_of(archive, record), read_key(archive, record, lock_name)
-        packages = choose_packages(read_lock(bundle, lock_name), surroundings_of(archive, record).packages)
+        then = surroundings_of(archive, record).packages
+        packages = choose_reached(read_lock(bundle, lock_name), then, _find_reach(bundle, record.code.notebook))
     except (KitError, OSError, msgspec.MsgspecError) as error:
         return (Reason(Kind.RECORD, record.id, detail=f"what it was made of cannot be read: {error}"),)
     assert plan.parts is not None  # it has a key
-    now = choose_packages(read_lock(plan.bundle, lock_name), installed)
+    now = choose_reached(read_lock(plan.bundle, lock_name), installed, _find_reach(plan.bundle, plan.code.notebook))
     found = tuple(_list_changes(record, plan, bundle, key, plan.parts, (packages, now)))
     return found or (Reason(Kind.RECORD, record.id, detail=_tell_unexplained(plan.parts)),)
+
+
+def _find_reach(bundle: Bundle, path: str) -> Reach:
+    return find_reach(bundle, path, _read_notebook(bundle, path))
 
 
 def read_key(archive: Archive, record: Record, lock_name: str) -> StageKey:
@@ -97,7 +103,7 @@ def _list_changes(
     yield from _list_sources(Kind.FILE, old.files, new.files, bundle, plan.bundle)
     if old.bundle != new.bundle:
         yield from _list_bundle(record, plan, bundle)
-    yield from _list_facts(Kind.COMMIT, old.origin, new.origin)
+    yield from _list_origin(old.origin, new.origin)
     yield from _list_inputs(record, plan)
     yield from _list_facts(Kind.SETTING, _flatten(old.settings), _flatten(new.settings))
     yield from _list_facts(Kind.SECRET, _flatten(old.secrets), _flatten(new.secrets))
@@ -184,6 +190,16 @@ def _list_bundle(record: Record, plan: Plan, bundle: Bundle) -> Iterator[Reason]
         yield Reason(Kind.FILE, detail=f"{len(names) - MAX_FILES} more files differ")
 
 
+def _list_origin(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Reason]:
+    """Of a build."""
+    commits = [str(each.get("commit") or "")[:N_DIGITS] or None for each in (old, new)]
+    if commits[0] != commits[1]:
+        yield Reason(Kind.COMMIT, "", commits[0], commits[1])
+    told = ["not committed" if each.get("is_dirty") else "committed" for each in (old, new)]
+    if told[0] != told[1]:
+        yield Reason(Kind.SOURCES, "", told[0], told[1])
+
+
 def _list_inputs(record: Record, plan: Plan) -> Iterator[Reason]:
     old = {each.artifact.name: (each.artifact.sha256, each.origin) for each in record.inputs}
     new = {each.artifact.name: (each.artifact.sha256, each.recorded.origin) for each in plan.inputs}
@@ -209,7 +225,7 @@ def _diff(before: str, after: str) -> tuple[str, ...]:
 
 
 def _tell_unexplained(parts: StageKey) -> str:
-    if parts.loose:
-        names = ", ".join(parts.loose)
-        return f"has another key; sources that are in no bundle may be why: {names}"
-    return "has another key, and the archive does not tell why"
+    """Of these the archive holds nothing: of variables no value may be kept."""
+    unknown = {"sources that are in no bundle": parts.loose, "values of variables": parts.environ}
+    told = [f"{what} may be why: {', '.join(names)}" for what, names in unknown.items() if names]
+    return f"has another key; {'; '.join(told)}" if told else "has another key, and the archive does not tell why"

@@ -6,9 +6,11 @@ from itertools import count
 
 from kit.archive import Archive
 from kit.errors import IntegrityError, NotFoundError
+from kit.files import tell_look
 from kit.index import Query
 from kit.record import Record
 
+RECORD = "record.json"
 PAGE = 50  # executions that are looked at together
 
 
@@ -22,6 +24,8 @@ def find_latest(archive: Archive, stage: str, environment: str) -> Record | None
     """
     for offset in count(0, PAGE):
         page = archive.search(Query(stage=stage, environment=environment, limit=PAGE, offset=offset))
+        for row in page.rows:  # each was compared with its file
+            tell_look(str(archive.record_folder(row.id) / RECORD))
         for row in page.rows:
             if row.sweep or row.reproduces or row.imported:
                 continue
@@ -29,6 +33,6 @@ def find_latest(archive: Archive, stage: str, environment: str) -> Record | None
                 return archive.read_record(row.id)
             except (IntegrityError, NotFoundError):
                 continue
-        if offset + PAGE >= page.total:
+        if not page.has_more:
             break
     return None

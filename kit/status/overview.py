@@ -6,15 +6,15 @@ from kit.environment import Environment
 from kit.errors import KitError, NotFoundError
 from kit.execute import Order, Plan, Workbench, plan_stage
 from kit.execute.carried import find_carried_change
-from kit.execute.plan import BUNDLE, Sources
 from kit.execute.reuse import find_fault
+from kit.execute.sources import BUNDLE, Sources
 from kit.execute.surroundings import look_around
 from kit.graph import BUILD, RELEASE, RUN, Graph
 from kit.pipeline import SourcesOnce, stages_of
 from kit.record import Record, Status
-from kit.release import Standing, judge_release, judge_run
+from kit.release.current import Standing, judge_release, judge_run
 from kit.status.latest import find_latest
-from kit.status.values import Kind, Overview, Reason, StageStatus, State
+from kit.status.values import Kind, Overview, Reason, StageStatus, State, describe_state
 
 
 def read_overview(workbench: Workbench, environment_name: str) -> Overview:
@@ -129,7 +129,9 @@ class _Look:
             producer = self._graph.producer_of(artifact)
             status = self.found.get(producer.name) if producer else None
             if producer and status and status.state is not State.UP_TO_DATE:
-                found.append(Reason(Kind.INPUT, artifact, detail=f"{producer.name} is {status.state} itself"))
+                found.append(
+                    Reason(Kind.INPUT, artifact, detail=f"{describe_state(producer.name, status.state)} itself")
+                )
         return found
 
 

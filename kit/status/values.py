@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from kit.record import Failure
 
 _MAX_CHARACTERS = 60  # of a value in a sentence
-_N_DIGITS = 12  # of a digest
+N_DIGITS = 12  # of a digest
 
 
 class State(enum.StrEnum):
@@ -23,6 +23,19 @@ class State(enum.StrEnum):
     RUNNING = "running"
     NEVER = "never"  # no execution of it succeeded here
     BLOCKED = "blocked"  # it cannot be executed as things are
+
+
+def describe_state(stage: str, state: State) -> str:
+    """`train is stale`, `train failed`, `train never succeeded here`."""
+    match state:
+        case State.FAILED:
+            return f"{stage} failed"
+        case State.NEVER:
+            return f"{stage} never succeeded here"
+        case State.UP_TO_DATE | State.STALE | State.RUNNING | State.BLOCKED:
+            return f"{stage} is {state}"
+        case _:
+            assert_never(state)
 
 
 class Kind(enum.StrEnum):
@@ -41,6 +54,7 @@ class Kind(enum.StrEnum):
     SETTING = "setting"
     SECRET = "secret"
     COMMIT = "commit"
+    SOURCES = "sources"
     CONFIGURATION = "configuration"
     RELEASE = "release"
     CARRIED = "carried"
@@ -80,7 +94,7 @@ def _tell(value: Any) -> str:
         return "nothing"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     if len(text) == 64 and not set(text) - set("0123456789abcdef"):
-        return f"{text[:_N_DIGITS]}…"
+        return f"{text[:N_DIGITS]}…"
     return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
 
 
