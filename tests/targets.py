@@ -160,10 +160,9 @@ def execute_stage(assignment: Assignment, report: Report) -> Executed:
     """A stage of a pipeline without a kernel; it fails, or kills its process, where its parameter `how` says so."""
     project = find_project(Path(assignment.root))
     how = assignment.plan.values.get("how")
-    acts = {"bad": _bad_stage, "die": _die, "stop": _stop}
-    workbench = Workbench(
-        project, Archive(project.archive, read_origin(project.archive)), FakeEngine(acts.get(str(how), write_outputs))
-    )
+    archive = Archive(project.archive, read_origin(project.archive))
+    acts = {"bad": _bad_stage, "die": _die, "stop": _stop, "after a": lambda context: _after_a(archive, context)}
+    workbench = Workbench(project, archive, FakeEngine(acts.get(str(how), write_outputs)))
     return execute_assigned(workbench, assignment, report)
 
 
@@ -171,6 +170,13 @@ def stop_at_once(_: Assignment, __: Report) -> None:
     """Ctrl-C for whoever started this process, before there is a record."""
     os.kill(os.getppid(), 2)
     time.sleep(100)
+
+
+def _after_a(archive: Archive, context: Context) -> dict[str, Any]:
+    """Ends once the record of the stage `a` is sealed."""
+    while not any(record.stage == "a" and record.ended for record in archive.records()):
+        time.sleep(0.01)
+    return write_outputs(context)
 
 
 def _bad_stage(_: Context) -> None:

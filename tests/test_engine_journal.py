@@ -1,9 +1,9 @@
-import errno
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
+from kernels import make_notebook, open_full
 
 from kit.engine import Job, PapermillEngine, assemble_notebook
 from kit.engine.assembly import fold_text
@@ -12,14 +12,6 @@ from kit.engine.papermill import require_names
 from kit.errors import IntegrityError, ParameterError
 from kit.record import CellOutcome, CellStatus, Status
 from kit.redaction import Redactor
-
-
-def make_notebook(*sources: str, **metadata: Any) -> dict[str, Any]:
-    cells = [
-        {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
-        for i, source in enumerate(sources)
-    ]
-    return {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": cells}
 
 
 def make_journal(folder: Path, secrets: dict[str, str] | None = None, budget_bytes: int = 10_000_000) -> Journal:
@@ -141,34 +133,6 @@ def test_half_surrogates_do_not_stop_the_journal(tmp_path: Path) -> None:
     journal.add_stream("stdout", "\ud800 ä 漢 😀\n")
     finish(journal)
     assert outputs_of(tmp_path)[0]["text"] == "? ä 漢 😀\n"
-
-
-class FullDisk:
-    """A file on a disk that has room for some bytes only."""
-
-    def __init__(self, path: Path, room: int) -> None:
-        self._file, self._room = path.open("xb", buffering=0), room
-
-    def write(self, data: bytes) -> int:
-        taken = min(len(data), self._room)
-        if not taken:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self._room -= taken
-        return self._file.write(data[:taken])
-
-    def truncate(self, size: int) -> int:
-        self._room += self._file.tell() - size
-        return self._file.truncate(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
-def open_full(room: int) -> Any:
-    def open_file(path: Path) -> IO[bytes]:
-        return FullDisk(path, room)  # type: ignore[return-value]
-
-    return open_file
 
 
 def test_full_disk_leaves_whole_lines(tmp_path: Path) -> None:

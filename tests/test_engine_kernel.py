@@ -6,16 +6,14 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kernels import assert_gone, make_notebook, open_full, set_of_children, texts, until
 
 from kit.engine import Event, Job, Outcome, PapermillEngine, Progress, assemble_notebook
 from kit.record import CellStatus, Status
-from tests.test_engine_journal import make_notebook, open_full
 
 pytestmark = pytest.mark.kernel
 
@@ -32,16 +30,8 @@ def execute(folder: Path, *sources: str, engine: PapermillEngine | None = None, 
     return outcome
 
 
-def set_of_children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-
-
 def statuses(outcome: Outcome) -> list[CellStatus]:
     return [cell.status for cell in outcome.cells]
-
-
-def texts(outcome: Outcome) -> str:
-    return "".join(o.get("text", "") for cell in outcome.notebook["cells"] for o in cell.get("outputs", []))
 
 
 def test_success_in_this_interpreter_with_the_parameters_whatever_the_kernelspec(tmp_path: Path) -> None:
@@ -158,13 +148,14 @@ FLOODED = """
 import sys
 from pathlib import Path
 from kit.engine import Job, PapermillEngine
-from tests.test_engine_journal import make_notebook
+from kernels import make_notebook
 folder = Path(sys.argv[1])
 outcome = PapermillEngine().execute(Job(notebook=make_notebook(sys.argv[2], "1"), folder=folder, journal=folder))
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
 print(outcome.status, outcome.cells[0].cut_bytes, int(peak.split()[1]) * 1024, outcome.peak_memory_bytes)
 """
 BUDGET = 10_000_000
+TESTS = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
@@ -185,12 +176,38 @@ BUDGET = 10_000_000
 def test_flood_fills_neither_this_process_nor_loses_count(tmp_path: Path, source: str, cut_bytes: int | None) -> None:
     command = [sys.executable, "-c", FLOODED, str(tmp_path), source]
     variables = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}  # ipykernel looks
-    said = subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run(command, cwd=TESTS, env=variables, capture_output=True, text=True, check=True)
+    said = done.stdout.split()
     status, said_cut_bytes, peak_bytes = said[0], int(said[1]), int(said[2])
     assert status == "succeeded"
     # What threads and processes of their own pass on may come after the cell's end, and belongs to no cell then.
     assert said_cut_bytes > 0 if cut_bytes is None else cut_bytes <= said_cut_bytes <= cut_bytes * 1.001
     assert peak_bytes < 200_000_000
+
+
+def test_what_is_written_to_a_descriptor_is_output_of_the_cell_that_wrote_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # ipykernel looks
+    write = "import os; _ = os.write(1, b'{0}') + os.system('echo {0}') + os.write(2, b'{0}')"
+    characters = "_ = os.write(1, ('x' + '漢' * 60_000).encode())"
+    outcome = execute(tmp_path, *(write.format(number) for number in range(40)), characters)
+    found = [
+        {name: "".join(o["text"] for o in cell["outputs"] if o["name"] == name) for name in ("stdout", "stderr")}
+        for cell in outcome.notebook["cells"]
+    ]
+    numbered = [{"stdout": f"{n}{n}\n", "stderr": f"{n}"} for n in range(40)]
+    assert found == [*numbered, {"stdout": "x" + "漢" * 60_000, "stderr": ""}]
+
+
+def test_end_of_a_kernel_does_not_wait_for_processes_that_do_not_listen(tmp_path: Path) -> None:
+    tracked = (
+        "import multiprocessing as m, math\nwith m.get_context('spawn').Pool(1) as p: print(p.map(math.sqrt, [4.0]))"
+    )
+    handled = "import atexit, pathlib; _ = atexit.register(pathlib.Path('handler').touch)"
+    outcome = execute(tmp_path, tracked, handled)
+    assert texts(outcome) == "[2.0]\n"
+    assert (tmp_path / "handler").exists(), "the kernel had to be killed before its exit handlers were called"
 
 
 def test_error_as_large_as_memory_is_told_in_short(tmp_path: Path) -> None:
@@ -269,23 +286,14 @@ def start_child(folder: Path, *sources: str) -> tuple[subprocess.Popen[str], int
     return child, int((folder / "pid").read_text())
 
 
-def until(is_true: Callable[[], bool], limit_s: float = 20.0) -> None:
-    end = time.monotonic() + limit_s
-    while not is_true():
-        assert time.monotonic() < end, "it did not happen"
-        os.sched_yield()
-
-
-def assert_gone(pid: int) -> None:
-    until(lambda: not Path(f"/proc/{pid}").exists() or ") Z " in Path(f"/proc/{pid}/stat").read_text())
-
-
 WRITE_PID = "import os, time; from pathlib import Path; _ = Path('pid').write_text(str(os.getpid()))"
 WAIT = "print('ready', flush=True); time.sleep(60)"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_is_told_and_leaves_no_kernel(tmp_path: Path, number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("started with nohup, a process stays deaf to it")
     child, pid = start_child(tmp_path, WRITE_PID, WAIT, "1")
     child.send_signal(number)
     said, _ = child.communicate(timeout=20)
@@ -307,6 +315,15 @@ def test_kill_of_the_process_keeps_all_output_and_leaves_no_kernel(tmp_path: Pat
     assert [cell.status for cell in cells] == [OK, OK, CellStatus.RUNNING, NOT_RUN]
     assert notebook["cells"][1]["outputs"][0]["text"] == "x" * 100_000 + "\n"
     assert notebook["cells"][2]["outputs"][0]["text"] == "ready\n"
+
+
+def test_kill_of_the_process_leaves_nothing_that_the_notebook_had_started(tmp_path: Path) -> None:
+    start = "import subprocess; p = subprocess.Popen(['sleep', '600']); _ = Path('child').write_text(str(p.pid))"
+    child, pid = start_child(tmp_path, WRITE_PID, start, WAIT)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    assert_gone(pid)
+    assert_gone(int((tmp_path / "child").read_text()))
 
 
 def test_full_file_system_ends_the_execution(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """How a kernel comes to be, and that nothing else comes of it."""
 
+import ast
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernels import assert_gone, make_notebook, set_of_children, texts, until
 
 from kit.engine import Job, Outcome, PapermillEngine
 from kit.engine.interpreter import Interpreter
@@ -16,11 +18,6 @@ from kit.engine.start import make_variables
 from kit.engine.values import Start
 from kit.errors import NotebookError, WarmUnavailableError
 from kit.record import Status
-from tests.test_engine_journal import make_notebook
-from tests.test_engine_kernel import assert_gone, set_of_children, texts, until
-from tests.warm_servers import warm_folder
-
-__all__ = ["warm_folder"]
 
 pytestmark = pytest.mark.kernel
 PID = "import os; print(os.getpid())"
@@ -233,11 +230,44 @@ def test_success_needs_neither_papermills_other_libraries_nor_jupyter_clients(tm
 import sys
 from pathlib import Path
 from kit.engine import Job, PapermillEngine
-from tests.test_engine_journal import make_notebook
+from kernels import make_notebook
 folder = Path({str(tmp_path)!r})
 outcome = PapermillEngine().execute(Job(notebook=make_notebook("x = 1"), folder=folder, journal=folder, parameters={{"x": 2}}))
 names = ("nbclient", "requests", "tenacity", "numpy", "asyncio", "jsonschema.validators", "tornado.ioloop", "sqlite3")
 print(outcome.status, [name for name in names if name in sys.modules])
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    command, tests = [sys.executable, "-c", code], Path(__file__).parent
+    said = subprocess.run(command, cwd=tests, capture_output=True, text=True, check=True).stdout
     assert said == f"{Status.SUCCEEDED} []\n"
+
+
+@pytest.mark.parametrize("start", list(Start))
+def test_kernel_reads_and_writes_nothing_that_a_person_keeps_for_ipython(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, work = tmp_path / "ipython", tmp_path / "work"
+    files = {
+        "profile_default/startup/00-first.py": "personal = 'startup'",
+        "profile_default/ipython_config.py": "c.InteractiveShellApp.exec_lines = ['personal = 1']",
+        "profile_default/ipython_kernel_config.py": "c.InteractiveShellApp.exec_lines = ['personal = 2']",
+        "start.py": "personal = 'PYTHONSTARTUP'",
+    }
+    for name, text in files.items():
+        (own / name).parent.mkdir(parents=True, exist_ok=True)
+        (own / name).write_text(text)
+    monkeypatch.setenv("IPYTHONDIR", str(own))
+    monkeypatch.setenv("PYTHONSTARTUP", str(own / "start.py"))
+    work.mkdir()
+    sources = (
+        f"import os\nprint('personal' in globals(), os.environ['IPYTHONDIR'] == {str(own)!r})",
+        "x = 1",
+        "%store x",
+        "shell = get_ipython(); print({shell.ipython_dir, os.path.dirname(shell.profile_dir.location)} - {''})",
+    )
+    outcome = execute(work, *sources, engine=PapermillEngine(), start=start)
+    first, stored, places = texts(outcome).splitlines()
+    assert (outcome.start, outcome.start_note) == ("cold" if start is Start.COLD else "warm", "")
+    assert (first, stored) == ("False True", "Stored 'x' (int)")
+    (place,) = ast.literal_eval(places)
+    assert not Path(place).exists(), "the kernel's own folder stays"
+    assert {str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()} == files.keys()

@@ -94,6 +94,18 @@ def test_failure_lets_what_is_executed_end_and_nothing_else_begin(make: Callable
     }
 
 
+def test_failure_takes_back_the_stages_that_wait_for_a_worker(make: Callable[..., Workbench]) -> None:
+    workbench = make(a="bad")
+    others = {f"z{n}": make_notebook(title="Z", parameters=HOW, outputs=[f"z{n}.csv"]) for n in range(8)}
+    how = {"a": "bad", "b": "after a"} | dict.fromkeys(others, "after a")
+    texts = [f'[parameters.{stage}]\nhow = "{value}"\n' for stage, value in how.items()]
+    make_project(workbench.project.root, others, {"dev": "".join(texts)})
+    stages = {step.record.stage for step in execute(workbench)}
+    assert {"build", "a"} <= stages
+    assert "z7" not in stages, "it waited when a failed"
+    assert {record.stage for record in workbench.archive.records()} == stages
+
+
 def test_killed_process_of_a_stage_is_an_error_that_names_its_record(make: Callable[..., Workbench]) -> None:
     workbench = make(a="die")
     with pytest.raises(StageError, match=r"stage 'a' was not executed to its end: WorkerDied: .* SIGKILL") as raised:

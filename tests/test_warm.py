@@ -2,18 +2,18 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy
 import pytest
-
-from kit.errors import WarmUnavailableError
-from kit.warm import fork_kernel, list_servers, servers, stop_servers
-from tests.warm_servers import (
+from warm_servers import (
     LAUNCHER,
     Running,
     await_end,
@@ -25,14 +25,17 @@ from tests.warm_servers import (
     parent_of,
     run_cold,
     server_of,
-    warm_folder,  # noqa: F401
 )
+
+from kit.errors import WarmUnavailableError
+from kit.warm import folder, fork_kernel, list_servers, servers, stop_servers
+from kit.warm.wire import Closed, Connection, await_message
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("warm_folder")]
 
 # What an interpreter is made of, apart from what has been imported.
 FACTS = """
-import builtins, gc, json, locale, os, resource, signal, sys, tempfile, threading, time, warnings
+import builtins, gc, inspect, json, locale, os, resource, signal, sys, tempfile, threading, time, warnings
 import multiprocessing.process
 lines = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
 print(json.dumps({
@@ -52,7 +55,7 @@ print(json.dumps({
     "masks": [lines[name] for name in ("SigBlk", "SigIgn", "SigCgt", "Umask", "CapEff", "Cpus_allowed_list", "Threads")],
     "limits": [resource.getrlimit(getattr(resource, n)) for n in dir(resource) if n.startswith("RLIMIT_")],
     "nice": os.nice(0),
-    "recursion": sys.getrecursionlimit(),
+    "recursion": [sys.getrecursionlimit(), len(inspect.stack())],
     "collector": [gc.isenabled(), gc.get_threshold(), gc.get_debug()],
     "filters": [repr(each) for each in warnings.filters],
     "hooks": [sys.excepthook is sys.__excepthook__, sys.displayhook is sys.__displayhook__, sys.gettrace(), sys.getprofile()],
@@ -183,6 +186,27 @@ def test_random_numbers_differ_from_kernel_to_kernel(tmp_path: Path) -> None:
     assert len({*outs[0], *outs[1]}) == 10
 
 
+def test_generators_that_imports_make_are_seeded_as_in_a_new_interpreter(tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher.py"
+    made = """
+        import random, numpy
+        free, fixed = random.Random(), random.Random(7)
+        drawn, given, old = numpy.random.default_rng(), numpy.random.default_rng(7), numpy.random.RandomState()
+        random.seed(7)
+        """
+    launcher.write_text(f"{textwrap.dedent(made)}{LAUNCHER.read_text()}")
+    text = """
+        import random, sys
+        made = sys.modules["__main__"]
+        print(random.random(), made.fixed.random(), made.given.random())
+        print(made.free.random(), made.drawn.random(), made.old.random_sample(), made.numpy.random.random())
+    """
+    first, second = (fork(textwrap.dedent(text), tmp_path, launcher=launcher).out.splitlines() for _ in range(2))
+    new = [random.Random(7).random(), random.Random(7).random(), numpy.random.default_rng(7).random()]
+    assert first[0] == second[0] == " ".join(map(str, new))
+    assert len({*first[1].split(), *second[1].split()}) == 8
+
+
 def test_child_processes_by_fork_and_spawn(tmp_path: Path) -> None:
     text = """
         import math, multiprocessing, os, subprocess, sys
@@ -259,7 +283,7 @@ def test_changed_settings_file_takes_another_server(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_forked_is_refused_with_a_sentence_and_remembered(
-    text: str, reason: str, tmp_path: Path, warm_folder: Path  # noqa: F811
+    text: str, reason: str, tmp_path: Path, warm_folder: Path
 ) -> None:  # fmt: skip
     launcher = tmp_path / "launcher.py"
     launcher.write_text(f"import ipykernel.kernelapp\n{text}\ndef main(arguments): pass\n")
@@ -313,7 +337,7 @@ BUSY = """
 CLIENT = """
     import sys, time
     from pathlib import Path
-    from tests.warm_servers import Running
+    from warm_servers import Running
     running = Running(sys.argv[1], Path(sys.argv[2]), TF_TEST=sys.argv[2])
     print(running.read_line(), flush=True)
     time.sleep(600)
@@ -331,7 +355,7 @@ def test_no_process_stays_whoever_is_killed(killed: str, tmp_path: Path) -> None
     client = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(CLIENT), textwrap.dedent(BUSY), str(tmp_path)],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parent,
         text=True,
     )
     assert client.stdout is not None
@@ -380,6 +404,34 @@ def test_server_that_hangs_makes_nobody_wait_who_was_interrupted(tmp_path: Path)
     running.end()
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"kind": ["fork"]},
+        {"kind": "fork"},
+        {"kind": "fork", "arguments": [], "variables": {"PYTHONPATH": 1}, "umask": 0, "ignored": [], "blocked": []},
+        {"kind": "fork", "arguments": 1, "variables": 2, "umask": 3, "ignored": 4, "blocked": 5},
+    ],
+)
+def test_request_that_is_none_ends_neither_the_server_nor_its_kernels(
+    request_: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KIT_WARM_FOLDER", str(tmp_path / "servers"))
+    running = Running("import time; time.sleep(600)", tmp_path)
+    (path,) = folder.open_folder().sockets()
+    connection = Connection(folder.connect(path))
+    with Path(os.devnull).open() as nothing:
+        connection.send(request_, [nothing.fileno()] * 3)
+    with pytest.raises(Closed):
+        await_message(connection, 20.0)
+    connection.close()
+    assert running.kernel.poll() is None
+    running.kernel.close()
+    running.end()
+    stop_servers()
+    await_no_process(tmp_path / "servers")
+
+
 def test_closed_kernel_ends_with_its_group(tmp_path: Path) -> None:
     running = Running(textwrap.dedent(BUSY), tmp_path)
     _, _, child = map(int, running.read_line().split())
@@ -407,6 +459,24 @@ def test_server_that_was_unused_for_longest_makes_room(tmp_path: Path, monkeypat
     assert {each.pid for each in list_servers()} == {first, third}
     stop_servers()
     await_no_process(tmp_path / "servers")
+
+
+def test_server_that_nobody_can_ask_any_more_ends_when_its_successor_starts(tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher.py"
+    launcher.write_text(LAUNCHER.read_text())
+    text = "import os; print(os.getppid())"
+    others = [int(fork(text, tmp_path, launcher=launcher, TF_TEST=value).out) for value in "12"]
+    bystander = int(fork(text, tmp_path).out)
+    busy = Running("import time; print('on', flush=True); time.sleep(600)", tmp_path, launcher=launcher, TF_TEST="1")
+    assert busy.read_line() == "on"
+    launcher.write_text(f"{LAUNCHER.read_text()}# as an upgrade would\n")
+    fork(text, tmp_path, launcher=launcher, TF_TEST="1")
+    await_end(others[1])
+    assert busy.kernel.poll() is None
+    busy.kernel.close()
+    busy.end()
+    await_end(others[0])
+    assert bystander in {each.pid for each in list_servers()}
 
 
 def test_secrets_of_one_client_are_not_to_be_seen_in_the_kernels_of_another(tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kernels import make_notebook
 
 from kit.engine import Job, Outcome, PapermillEngine
 from kit.engine.values import Start
 from kit.record import Status
-from tests.test_engine_journal import make_notebook
-from tests.warm_servers import warm_folder  # noqa: F401
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("warm_folder")]
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.errors import WarmUnavailableError
-from kit.warm import client, folder, key, preloading, reads, safety, standin, starting
+from kit.warm import client, folder, key, preloading, reads, safety, servers, standin, starting
 from kit.warm.wire import LENGTH, LONGEST_BYTES, Closed, Connection
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
@@ -196,7 +197,7 @@ def test_folder_is_private(tmp_path: Path) -> None:
     opened = folder.open_folder({folder.FOLDER_VARIABLE: str(path)})
     assert (opened.path, path.stat().st_mode & 0o777) == (path, 0o700)
     path.chmod(0o755)
-    with pytest.raises(WarmUnavailableError, match="nobody else may enter"):
+    with pytest.raises(WarmUnavailableError, match=f"^{folder.FOLDER_VARIABLE}: {path} must .* nobody else may enter"):
         folder.open_folder({folder.FOLDER_VARIABLE: str(path)})
     (tmp_path / "link").symlink_to(path)
     path.chmod(0o700)
@@ -256,6 +257,30 @@ def test_socket_can_lie_in_a_folder_with_a_long_name(tmp_path: Path) -> None:
         folder.connect(path).close()
     with pytest.raises(ConnectionRefusedError):
         folder.connect(path)
+
+
+def server(idle_s: float, memory_bytes: int = 100, n_kernels: int = 0) -> servers.Server:
+    return servers.Server(1, (), n_kernels, 1, datetime.now(UTC), idle_s, memory_bytes)
+
+
+@pytest.mark.parametrize(
+    ("found", "available_bytes", "surplus"),
+    [
+        ([], 0, []),
+        ([server(1), server(9)], 10_000, []),
+        ([server(1), server(9)], 600, [1]),
+        ([server(1), server(9)], 0, [1, 0]),
+        ([server(1), server(9, n_kernels=1)], 0, [0]),
+        ([server(1), server(9)], None, []),
+        ([server(each) for each in range(6)], None, [5]),
+        ([server(each, n_kernels=1) for each in range(8)], 0, []),
+    ],
+)
+def test_longest_unused_servers_end_where_one_more_is_too_many_or_too_much_memory(
+    found: list[servers.Server], available_bytes: int | None, surplus: list[int]
+) -> None:
+    named = {Path(str(number)): each for number, each in enumerate(found)}
+    assert servers.choose_surplus(named, available_bytes) == [Path(str(number)) for number in surplus]
 
 
 @pytest.mark.parametrize("text", ["no", "0", "-1", "nan", "inf"])

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
+from warm_servers import await_end, parent_of
 
 from kit.errors import WarmUnavailableError
 from kit.warm.provisioner import WarmProvisioner, read_arguments
-from tests.warm_servers import await_end, parent_of, warm_folder  # noqa: F401
 
 
 class Manager(KernelManager):

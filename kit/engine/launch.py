@@ -10,22 +10,57 @@ However much a cell puts out, neither process fills up with it. Streams go in sm
 cell wait instead of dropping messages, and what no reader would keep is not sent: a "kit_cut" message says its size.
 """
 
+# ruff: noqa: E402 (the guard is left before anything large is imported)
 import gc
+import os
+import select
+import signal
 import sys
+
+
+def leave_guard() -> int:
+    """Leave a process in this one's group that ends the group when this process has ended.
+
+    Whoever asked for the kernel does that too, unless it was killed: then what the kernel had started would stay. A forked
+    kernel has its server for this. The guard is no child of the kernel, and small: it is left before anything is imported.
+    Gives the process between the two, which ends at once and is to be waited for; 0 if there is no guard.
+    """
+    if not hasattr(os, "pidfd_open") or os.getpgrp() != os.getpid():
+        return 0
+    kernel = os.pidfd_open(os.getpid())
+    between = os.fork()
+    if between:
+        os.close(kernel)
+        return between
+    if os.fork():
+        os._exit(0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.closerange(0, kernel)
+    poll = select.poll()
+    poll.register(kernel, select.POLLIN)
+    poll.poll()
+    os.killpg(0, signal.SIGKILL)
+    return 0  # never
+
 
 if __name__ == "__main__":
     gc.disable()  # nothing of what is imported is garbage
     # The folder of this file must not be importable in the kernel; IPython puts the working directory in its place.
     del sys.path[0]
+    _between = leave_guard()
 
+import array
+import codecs
 import contextlib
 import ctypes
+import fcntl
 import json
-import os
-import signal
+import termios
 import threading
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ipykernel.iostream
@@ -33,6 +68,7 @@ import zmq
 from ipykernel.iostream import IOPubThread, OutStream
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
+from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
 from traitlets import Any as AnyTrait
 from traitlets import Integer, Type, Unicode, default
@@ -46,6 +82,9 @@ SMALL_BYTES = 64_000
 ERROR_CHARACTERS = 500_000
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 ERRORS = ("error", "execute_reply")
+PIPE_BYTES = 1 << 16
+DRAIN_S = 5.0
+STREAMS: list["PieceStream"] = []
 
 
 class PubThread(IOPubThread):
@@ -60,11 +99,49 @@ class PubThread(IOPubThread):
 
 
 class PieceStream(OutStream):
-    """A stream that sends a piece as soon as it is full, and then lets the writer wait until it is sent."""
+    """A stream that sends a piece as soon as it is full, and then lets the writer wait until it is sent.
 
+    What is written to its descriptor (by C code, by other processes) comes through a pipe, which a thread reads; `drain` waits
+    for the thread, so that what a cell has written there is sent as this cell's.
+    """
+
+    __module__ = "ipykernel.iostream"  # where it is put, in a cold kernel and in a forked one
     _n_waiting = 0
     _parent: Any = None
     _key: frozenset[Any] = frozenset()
+    _n_taken = 0
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._taken = threading.Condition()  # before the thread starts
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    @property
+    def _pipe(self) -> int:
+        return self._fid if self._fid is not None else -1
+
+    def drain(self) -> None:
+        """Return when what is in the pipe now has been taken out of it; what comes later is not waited for."""
+        if not self._should_watch or self._master_pid != os.getpid():
+            return
+        with self._taken, contextlib.suppress(OSError):  # the cell may have closed all descriptors
+            end = self._n_taken + _count_waiting(self._pipe)
+            self._taken.wait_for(lambda: self._n_taken >= end, DRAIN_S)
+
+    def _watch_pipe_fd(self) -> None:
+        """As OutStream's, which cuts characters into pieces; ends when the stream is closed."""
+        decoder, poll = codecs.getincrementaldecoder("utf-8")("replace"), select.poll()
+        poll.register(self._pipe, select.POLLIN)
+        with contextlib.suppress(OSError):
+            while self._should_watch:
+                poll.poll()
+                with self._taken:
+                    data = os.read(self._pipe, PIPE_BYTES)
+                    if not data or not self._should_watch:
+                        return
+                    self.write(decoder.decode(data))
+                    os.write(self._original_stdstream_copy, data)
+                    self._n_taken += len(data)
+                    self._taken.notify_all()
 
     def write(self, string: str) -> int:
         """Write piece by piece."""
@@ -95,6 +172,13 @@ class PieceStream(OutStream):
         for parent, text in super()._flush_buffers():  # type: ignore[no-untyped-call]
             for start in range(0, len(text), PIECE_CHARACTERS):
                 yield parent, text[start : start + PIECE_CHARACTERS]
+
+
+def _count_waiting(pipe: int) -> int:
+    """Bytes that can be read from a pipe now."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return count[0]
 
 
 class CuttingSession(Session):  # type: ignore[misc]
@@ -157,8 +241,23 @@ class BatchKernel(IPythonKernel):
         with _without_debugger():
             return super().kernel_info  # type: ignore[no-any-return]
 
+    async def do_execute(self, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """Execute a cell, and have all of its output before it is told that it has ended."""
+        reply: dict[str, Any] = await super().do_execute(*arguments, **options)  # type: ignore[no-untyped-call]
+        for stream in STREAMS:
+            stream.drain()
+        return reply
+
     async def poll_stopped_queue(self) -> None:
         """Nothing stops."""
+
+    async def _progressively_terminate_all_children(self) -> None:
+        """Ask them once; who started this process ends what stays of its group.
+
+        ipykernel 7.4.0 goes on asking for 14 s where one does not listen, as multiprocessing's and joblib's resource trackers do
+        not: then no exit handler would be called within the time that a kernel gets.
+        """
+        self._signal_children(signal.SIGTERM)  # type: ignore[no-untyped-call]
 
     def _process_children(self) -> list[Any]:
         """Child processes; that there are none is known without psutil, which would look at every process."""
@@ -180,6 +279,24 @@ class KernelApp(IPKernelApp):
     @default("session")
     def _make_session(self) -> Session:
         return CuttingSession(parent=self, display_bytes=self.output_budget_bytes, cell_bytes=self.output_limit_bytes)
+
+    def init_profile_dir(self) -> None:
+        """One of its own beside the connection file: what a person keeps in theirs for IPython is in no record."""
+        own = Path(self.abs_connection_file).with_name("ipython")
+        self.ipython_dir = str(own)
+        self.profile_dir = ProfileDir(location=str(own / "profile_default"))
+
+    def load_config_file(self, *_: Any, **__: Any) -> None:
+        """None, neither a person's nor the system's; what the arguments say counts."""
+
+    def _run_startup_files(self) -> None:
+        """None, nor what PYTHONSTARTUP names."""
+
+    def init_shell(self) -> None:
+        """As ipykernel's, whose shell would look for extensions and aliases in the person's folder."""
+        super().init_shell()  # type: ignore[no-untyped-call]
+        if self.shell:
+            self.shell.ipython_dir = self.ipython_dir
 
     def init_iopub(self, context: Any) -> None:
         """Make the publishing socket; it would drop what comes while its queue is full."""
@@ -204,6 +321,9 @@ class KernelApp(IPKernelApp):
         ipykernel.iostream.PieceStream = PieceStream  # type: ignore[attr-defined]
         self.outstream_class = "ipykernel.iostream.PieceStream"
         super().init_io()  # type: ignore[no-untyped-call]
+        STREAMS[:] = [
+            each for each in (sys.stdout, sys.stderr) if isinstance(each, PieceStream)
+        ]  # a cell may put others there
 
     def start(self) -> None:
         """Serve until shut down, and end the control thread before anything else ends.
@@ -289,6 +409,8 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     die_with(int(sys.argv[1]))
+    if _between:
+        os.waitpid(_between, 0)
     # As in a process that kernels are forked from: the collector never looks at the libraries again. Without it the end of
     # the interpreter takes 0.1 s.
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM to this process, as a request that the engine answers in its own time."""
+"""Ctrl-C, SIGTERM and the end of the terminal, as a request that the engine answers in its own time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import threading
 from types import FrameType
 from typing import Any
 
+# Windows has no SIGHUP.
+NUMBERS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class Interruption:
-    """While entered, SIGINT and SIGTERM raise nothing: they set `is_requested` and make `wake_fd` readable.
+    """While entered, SIGINT, SIGTERM and SIGHUP raise nothing: they set `is_requested` and make `wake_fd` readable.
 
     A second signal means: do not wait for the kernel's good manners. A signal that was ignored stays ignored (nohup).
     Outside the main thread, where Python delivers no signals, `request` can be called instead.
@@ -36,7 +39,7 @@ class Interruption:
         self.wake_fd, self._signal_fd = os.pipe()
         os.set_blocking(self._signal_fd, False)
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in NUMBERS:
                 if signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
         return self

@@ -33,15 +33,25 @@ Target = Callable[[Any, Callable[[Any], None]], Any]
 
 
 class Attention:
-    """SIGINT raises KeyboardInterrupt while a task is worked on; between two tasks it changes nothing."""
+    """SIGINT raises KeyboardInterrupt while a task is worked on, or when the next begins: the pool has sent it already."""
 
     def __init__(self) -> None:
-        self.is_busy = False
+        self._is_busy = self._is_asked = False
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         """As a signal handler."""
-        if self.is_busy:
+        if self._is_busy:
             raise KeyboardInterrupt
+        self._is_asked = True
+
+    def __enter__(self) -> None:
+        self._is_busy = True
+        if self._is_asked:
+            self._is_busy = self._is_asked = False
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        self._is_busy = False
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -72,13 +82,10 @@ def serve(connection: socket.socket, target: str, attention: Attention) -> None:
 def work_on(line: bytes, target: str, attention: Attention, report: Callable[[Any], None]) -> tuple[bytes, bool]:
     """Call the target with one task; gives the line to answer with, and whether it finished."""
     try:
-        attention.is_busy = True
-        try:
+        with attention:
             function, kind = load_target(target)
             task = msgspec.convert(msgspec.json.decode(line, type=Task).value, kind)
             return encode_line(Finished(function(task, report))), True
-        finally:
-            attention.is_busy = False
     except KeyboardInterrupt:
         failure = Failure(INTERRUPTED, "interrupted before it could answer")
     except Exception as error:  # noqa: BLE001 - the outermost edge of this process: whatever it is, it is the answer

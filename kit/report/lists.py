@@ -9,6 +9,7 @@ from datetime import UTC
 
 import msgspec
 
+from kit.record import ID_TIME
 from kit.report.listing import Cut, RecordRow, cut_rows
 from kit.report.rows import format_day
 from kit.report.style import page_policy, style_sheet
@@ -61,9 +62,7 @@ def plan_lists(rows: Iterable[RecordRow]) -> list[ListPage]:
 
 def _name(rows: Sequence[RecordRow]) -> str:
     newest = rows[-1]
-    return (
-        f"{newest.started.astimezone(UTC):%Y%m%dT%H%M%SZ}-{zlib.crc32(newest.id.encode('utf-8', 'replace')):08x}.html"
-    )
+    return f"{newest.started.astimezone(UTC):{ID_TIME}}-{zlib.crc32(newest.id.encode('utf-8', 'replace')):08x}.html"
 
 
 def render_list(page: ListPage, *, title: str, known_records: Collection[str], content_key: str = "") -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from kit.files import sha256_bytes, write_atomically
+from kit.record import ID_TIME
 from kit.report.listing import Cut, RecordRow, cut_rows
 
 FOLDER = "search"
@@ -106,7 +107,7 @@ def _shorten(value: float | None) -> Any:
 
 
 def _shorten_id(row: RecordRow) -> str:
-    usual, last = f"{row.started:%Y%m%dT%H%M%SZ}-{row.stage}-", row.id[-6:]
+    usual, last = f"{row.started:{ID_TIME}}-{row.stage}-", row.id[-6:]
     return last if row.id == usual + last and len(last) == 6 else f"={row.id}"
 
 

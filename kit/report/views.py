@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -77,18 +78,18 @@ def make_reports(
         reproductions=reproductions,
         sweeps=sweeps,
         now=now,
-        memory=project.scratch / "reports.sqlite",
+        memory=project.pages,
     )
     return write_site(site, survey, _source_of(archive), notify)
 
 
 def _list_records(archive: Archive) -> Iterator[Row]:
     """What the index knows of all records, newest first; one may come twice when a newer is sealed meanwhile."""
-    offset, total = 0, 1
-    while offset < total:
+    for offset in itertools.count(0, _AT_ONCE):
         page = archive.search(Query(limit=_AT_ONCE, offset=offset))
         yield from page.rows
-        offset, total = offset + _AT_ONCE, page.total
+        if not page.has_more:
+            return
 
 
 def _source_of(archive: Archive) -> Source:

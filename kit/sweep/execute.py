@@ -77,4 +77,5 @@ def collect_results(sweep: PlannedSweep, ended: Mapping[str, PlanEnded]) -> Swee
     """
     names = [str(index) for index in range(len(sweep.plans))]
     records = tuple(ended[name].record if name in ended else None for name in names)
-    return Sweep(sweep.definition, records, {int(name): each.failure for name, each in ended.items() if each.failure})
+    failures = {int(name): each.failure for name, each in ended.items() if each.failure and not each.is_interrupted}
+    return Sweep(sweep.definition, records, failures)

@@ -12,13 +12,14 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kit.warm.preloading import LAUNCHER_NAME, Preloaded, python_path
 from kit.warm.safety import open_descriptors
+from kit.warm.wire import Closed
 
 PR_SET_PDEATHSIG = 1
 # What Python itself ignores from its start on.
@@ -46,6 +47,20 @@ class Order:
     stderr: int
     folder: int
     permission: int = -1
+
+
+def read_order(request: dict[str, Any], descriptors: Sequence[int]) -> Order:
+    """The order that a client sends.
+
+    Raises:
+        Closed: it is none.
+    """
+    shapes = {"arguments": list, "variables": dict, "umask": int, "ignored": list, "blocked": list}
+    values = [request.get(name) for name in shapes]
+    is_shaped = all(isinstance(value, kind) for value, kind in zip(values, shapes.values(), strict=True))
+    if not is_shaped or not all(isinstance(value, str) for value in request["variables"].values()):
+        raise Closed("an order that no client of this version sends")
+    return Order(*values, *descriptors)  # type: ignore[arg-type]
 
 
 def die_with(parent: int) -> None:
@@ -87,22 +102,30 @@ def become_kernel(order: Order, preloaded: Preloaded, launcher: Path) -> None:
         os._exit(1)
 
 
-def run_kernel(arguments: list[str]) -> int:
-    """Be a kernel to its end; gives the exit code."""
-    try:
-        sys.modules["__main__"].main(arguments)
-    except SystemExit as ending:
-        if ending.code is None or isinstance(ending.code, int):
-            return (ending.code or 0) & 0xFF
-        print(ending.code, file=sys.stderr)  # noqa: T201 (as the interpreter does)
-        return 1
-    except BaseException:  # noqa: BLE001 (as the interpreter does)
-        traceback.print_exc()
-        return 1
-    return 0
+class Ending:
+    """Within it a kernel lives to its end, and this process ends as an interpreter does; no frame of ours is on its stack."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        finish(read_code(error))
 
 
-def finish(code: int) -> None:
+def read_code(error: BaseException | None) -> int:
+    """The exit code of an interpreter whose program ended so; says what an interpreter would say."""
+    if error is None:
+        return 0
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+        return 1
+    if error.code is None or isinstance(error.code, int):
+        return (error.code or 0) & 0xFF
+    print(error.code, file=sys.stderr)  # noqa: T201 (as the interpreter does)
+    return 1
+
+
+def finish(code: int) -> NoReturn:
     """End this process as an interpreter does, but for the libraries' own clean-up in C: it expects the server's threads."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
@@ -175,8 +198,7 @@ def _forget_process(preloaded: Preloaded) -> None:
         process: Any = loaded["multiprocessing.process"]
         process.ORIGINAL_DIR = str(Path.cwd())
         process.current_process().authkey = os.urandom(32)
-    if "numpy.random" in loaded:
-        loaded["numpy.random"].seed()
+    preloaded.chance.renew()
     # Shown once in the server, it is to be shown in each kernel; the filters stay as imports left them.
     warnings.onceregistry.clear()  # type: ignore[attr-defined]
     for registry in preloaded.registries:

@@ -13,7 +13,7 @@ from typing import Any
 
 from kit.errors import WarmUnavailableError
 from kit.warm.folder import WarmFolder, connect, open_folder
-from kit.warm.key import make_key
+from kit.warm.key import make_edition, make_key
 from kit.warm.servers import make_room
 from kit.warm.starting import find_name, hold_lock, start_server
 from kit.warm.wire import Closed, Connection, await_message, is_readable
@@ -188,7 +188,7 @@ def _reach(
     with hold_lock(place.lock(key), is_cancelled):
         with contextlib.suppress(OSError):  # started while we waited
             return Connection(connect(place.socket(find_name(place, key, variables))))
-        make_room(place)
+        make_room(place, make_edition(launcher))
         name = start_server(place, key, preload, launcher, variables, is_cancelled)
     try:
         return Connection(connect(place.socket(name)))

@@ -121,7 +121,10 @@ def open_folder(variables: dict[str, str] | None = None) -> WarmFolder:
     except OSError as error:
         raise WarmUnavailableError(f"the folder of servers, {path}, cannot be made: {error.strerror}") from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise WarmUnavailableError(f"{path} must be a folder that belongs to you and that nobody else may enter (0700)")
+        where = f"{FOLDER_VARIABLE}: {path}" if places.get(FOLDER_VARIABLE) else str(path)
+        raise WarmUnavailableError(
+            f"{where} must be a folder that belongs to you and that nobody else may enter (0700)"
+        )
     return WarmFolder(path.resolve())
 
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from kit.warm.child import Order, die_with
+from kit.warm.child import Order, die_with, read_order
 from kit.warm.folder import WarmFolder, short_path
 from kit.warm.guard import end_group
 from kit.warm.obstacles import describe_obstacle
@@ -59,6 +59,7 @@ class ForkServer:
 
     Attributes:
         folder, name: where it is found; see `kit.warm.folder`.
+        edition: (family, digest), see `kit.warm.key`.
         preloaded: what it has imported.
         variables: its own environment before it imported anything.
         reads: names of those that were read since.
@@ -68,6 +69,7 @@ class ForkServer:
 
     folder: WarmFolder
     name: str
+    edition: tuple[str, str]
     preloaded: Preloaded
     variables: dict[str, str]
     reads: set[str]
@@ -216,15 +218,12 @@ class ForkServer:
             "n_forked": self._n_forked,
             "started": self.started,
             "idle_s": time.monotonic() - self._last_used,
+            "family": self.edition[0],
+            "edition": self.edition[1],
         }
 
     def _fork(self, client: Connection, request: dict[str, Any], descriptors: list[int]) -> Order | None:
-        try:
-            order = Order(
-                *(request[n] for n in ("arguments", "variables", "umask", "ignored", "blocked")), *descriptors
-            )
-        except KeyError as error:
-            raise Closed("an order that is not whole") from error
+        order = read_order(request, descriptors)
         self._last_used = time.monotonic()
         reason = describe_obstacle(order, self.preloaded, self.variables, self.reads)
         if reason:

@@ -13,7 +13,7 @@ import site
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Read by the interpreter, by C and C++ libraries when they are loaded, and by the locale; Python's own reads are watched.
 PREFIXES = (
@@ -36,6 +36,13 @@ NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 DIGITS = 20
 
 
+class Edition(NamedTuple):
+    """Whose servers, and made from what: of one family nobody asks those of another digest than the newest any more."""
+
+    family: str
+    digest: str
+
+
 def make_key(preload: tuple[str, ...], launcher: Path, variables: Mapping[str, str]) -> str:
     """The key of servers that may fork a kernel for this execution.
 
@@ -46,14 +53,27 @@ def make_key(preload: tuple[str, ...], launcher: Path, variables: Mapping[str, s
     """
     facts = {
         "preload": preload,
-        "launcher": [str(launcher), hashlib.sha256(launcher.read_bytes()).hexdigest()],
-        "interpreter": _describe_interpreter(),
-        "packages": [_list_packages(folder) for folder in site_folders()],
-        "server": sorted(_mark(path) for path in Path(__file__).parent.glob("*.py")),
+        "installed": describe_installed(launcher),
         "variables": {name: value for name, value in variables.items() if is_read_early(name)},
         "process": describe_process(),
     }
     return _digest(facts)
+
+
+def describe_installed(launcher: Path) -> dict[str, Any]:
+    """What servers of an interpreter are made from: itself, its packages, kit's own sources."""
+    return {
+        "launcher": [str(launcher), hashlib.sha256(launcher.read_bytes()).hexdigest()],
+        "interpreter": _describe_interpreter(),
+        "packages": [_list_packages(folder) for folder in site_folders()],
+        "server": sorted(_mark(path) for path in Path(__file__).parent.glob("*.py")),
+    }
+
+
+def make_edition(launcher: Path) -> Edition:
+    """The edition of servers that are started now."""
+    family = [sys.executable, sys.prefix, str(launcher), _describe_namespaces()]
+    return Edition(_digest(family), _digest(describe_installed(launcher)))
 
 
 def make_name(key: str, names: Iterable[str], variables: Mapping[str, str]) -> str:
@@ -102,14 +122,16 @@ def describe_process() -> dict[str, Any]:
     limits = [name for name in dir(resource) if name.startswith("RLIMIT_")]
     return {
         "status": [line for line in lines if line.startswith(tuple(f"{name}:" for name in STATUS_LINES))],
-        "namespaces": [
-            str(path.readlink()) for path in map(Path("/proc/self/ns").joinpath, NAMESPACES) if path.is_symlink()
-        ],
+        "namespaces": _describe_namespaces(),
         "cgroup": _read_optional(Path("/proc/self/cgroup")),
         "limits": {name: resource.getrlimit(getattr(resource, name)) for name in limits},
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "scheduler": os.sched_getscheduler(0),
     }
+
+
+def _describe_namespaces() -> list[str]:
+    return [str(path.readlink()) for path in map(Path("/proc/self/ns").joinpath, NAMESPACES) if path.is_symlink()]
 
 
 def _read_optional(path: Path) -> str:

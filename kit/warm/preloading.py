@@ -11,10 +11,11 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kit.warm.chance import Chance, watch_seeds
 from kit.warm.key import site_folders
 from kit.warm.reads import changed_variables, watch_reads
 from kit.warm.safety import Before, describe_unfit, find_foreign, imported_modules, look, mapped_files, open_descriptors
@@ -51,6 +52,7 @@ class Preloaded:
         descriptors: that are open and may stay open in kernels.
         launcher_modules: top-level names of all that was imported by the launcher.
         modules: top-level names of all that was imported after it.
+        chance: generators of random numbers.
     """
 
     names: tuple[str, ...]
@@ -60,6 +62,7 @@ class Preloaded:
     descriptors: frozenset[int]
     launcher_modules: frozenset[str]
     modules: frozenset[str]
+    chance: Chance = field(default_factory=Chance)
 
     def find_changed(self) -> str:
         """A file that is no longer what it was when it was imported; empty if all are."""
@@ -81,7 +84,7 @@ def preload(names: Sequence[str], launcher: Path, reads: set[str]) -> Preloaded:
     started_ns = time.time_ns()
     before, start = dict(os.environ), look()
     search_installed_only()
-    with watch_reads(reads):
+    with watch_reads(reads), watch_seeds() as chance:
         load_launcher(launcher)
         _require_fit(launcher.name, start)
         launcher_modules = top_names()
@@ -100,6 +103,7 @@ def preload(names: Sequence[str], launcher: Path, reads: set[str]) -> Preloaded:
         descriptors=open_descriptors() - start.descriptors,
         launcher_modules=launcher_modules,
         modules=top_names() - launcher_modules,
+        chance=chance,
     )
 
 

@@ -53,7 +53,8 @@ def serve(options: dict[str, Any], channel: socket.socket) -> child.Order | None
     try:
         preloaded = preloading.preload(options["preload"], launcher, reads)
         name = make_name(key, folder.add_names(key, reads), variables)
-        server = forking.ForkServer(folder, name, preloaded, variables, reads, channel, options["idle_s"])
+        edition = tuple(options["edition"])
+        server = forking.ForkServer(folder, name, edition, preloaded, variables, reads, channel, options["idle_s"])
         child.survive_parent()
         server.listen()
     except preloading.UnfitError as error:
@@ -91,5 +92,6 @@ def give_up(status: int, reason: str) -> NoReturn:
 if __name__ == "__main__":
     _order = main(json.loads(sys.argv[1]))
     if _order:
-        child.finish(child.run_kernel(_order.arguments))
+        with child.Ending():
+            sys.modules["__main__"].main(_order.arguments)
     os._exit(0)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from kit.executors.capacity import available_memory_bytes
 from kit.warm.folder import WarmFolder, connect, open_folder
+from kit.warm.key import Edition
 from kit.warm.wire import Closed, Connection, await_message
 
 ANSWER_S = 5.0
-# One that has imported TensorFlow, pandas and Great Expectations holds 0.4 GB.
 MOST_SERVERS = 6
+# Of what is available without them. One that has imported TensorFlow, pandas and Great Expectations holds 0.4 GB of its own.
+MOST_MEMORY = 0.25
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -28,7 +32,8 @@ class Server(msgspec.Struct, frozen=True):
         n_forked: kernels so far.
         started: when, in UTC.
         idle_s: seconds since it was last used.
-        memory_bytes: resident, of the server itself; its kernels share most of it.
+        memory_bytes: of the server itself, without the libraries' files, which all servers share; its kernels share most of it.
+        family, edition: see `kit.warm.key.Edition`; empty for a server of an earlier kit.
     """
 
     pid: int
@@ -38,6 +43,8 @@ class Server(msgspec.Struct, frozen=True):
     started: datetime
     idle_s: float
     memory_bytes: int
+    family: str = ""
+    edition: str = ""
 
 
 def list_servers() -> list[Server]:
@@ -58,12 +65,35 @@ def stop_servers() -> list[Server]:
     return _ask_all("stop")
 
 
-def make_room(place: WarmFolder) -> None:
-    """Let those end that nobody has used for longest, so that one more is not too many."""
-    found = [(server, path) for path in place.sockets() if (server := _ask(path, "describe"))]
-    unused = sorted((pair for pair in found if not pair[0].n_kernels), key=lambda pair: -pair[0].idle_s)
-    for _, path in unused[: max(0, len(found) - MOST_SERVERS + 1)]:
+def make_room(place: WarmFolder, edition: Edition) -> None:
+    """Before one more is started: let those end that nobody can ask any more, and the longest unused if they were too much."""
+    found = {path: server for path in place.sockets() if (server := _ask(path, "describe"))}
+    stale = [
+        path for path, server in found.items() if server.family == edition.family and server.edition != edition.digest
+    ]
+    for path in stale:
         _ask(path, "stop")
+        del found[path]
+    for path in choose_surplus(found, available_memory_bytes()):
+        _ask(path, "stop")
+
+
+def choose_surplus(found: Mapping[Path, Server], available_bytes: int | None) -> list[Path]:
+    """Those that must end so that one more is neither one too many nor too much memory; only of those without kernels.
+
+    Args:
+        found: that run.
+        available_bytes: of memory; None if nobody knows.
+    """
+    n_left, held_bytes = len(found), sum(server.memory_bytes for server in found.values())
+    most_bytes = float("inf") if available_bytes is None else MOST_MEMORY * (available_bytes + held_bytes)
+    surplus = []
+    for path in sorted((path for path in found if not found[path].n_kernels), key=lambda path: -found[path].idle_s):
+        if n_left < MOST_SERVERS and held_bytes < most_bytes:
+            break
+        surplus.append(path)
+        n_left, held_bytes = n_left - 1, held_bytes - found[path].memory_bytes
+    return surplus
 
 
 def _ask_all(kind: str) -> list[Server]:
@@ -90,12 +120,15 @@ def _ask(path: Path, kind: str) -> Server | None:
         return None
     finally:
         connection.close()
-    started = datetime.fromtimestamp(answer["started"], UTC)
-    return msgspec.convert({**answer, "started": started, "memory_bytes": memory_bytes}, Server)
+    with contextlib.suppress(KeyError, msgspec.ValidationError):  # else it is of another kit
+        started = datetime.fromtimestamp(answer["started"], UTC)
+        return msgspec.convert({**answer, "started": started, "memory_bytes": memory_bytes}, Server)
+    return None
 
 
 def read_memory(pid: int) -> int:
-    """Resident bytes of a process; 0 if there is none."""
+    """Resident bytes of a process that are no file's; 0 if there is none."""
     with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
     return 0

@@ -15,7 +15,7 @@ from typing import Any
 
 from kit.errors import WarmUnavailableError
 from kit.warm.folder import WarmFolder
-from kit.warm.key import is_read_early, make_name, shared_variables
+from kit.warm.key import is_read_early, make_edition, make_name, shared_variables
 
 SERVER = Path(__file__).with_name("server.py")
 IDLE_VARIABLE = "KIT_WARM_IDLE_S"
@@ -75,6 +75,7 @@ def start_server(
             "name": find_name(place, key, variables),
             "preload": preload,
             "launcher": str(launcher),
+            "edition": make_edition(launcher),
             "idle_s": read_idle_s(),
             "status": writing,
         }
