@@ -1,4 +1,4 @@
-"""The pages in docs/ say what the program does: codes, levels, comparators, links."""
+"""The pages in docs/ say what the program does: codes, levels, comparators, links; those on the loop are in test_docs_loop.py."""
 
 import json
 import re
@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, first_column, section_of
 
 from kit import reproduce, verify
 from kit.compare import Kind, read_comparators
@@ -16,14 +17,6 @@ from kit.ledger import Kind as EntryKind
 from kit.measures import MEASURES
 from kit.release.contents import Marker
 
-ROOT = Path(__file__).parents[1]
-PAGES = {path.name: path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
-
-
-def first_column(page: str) -> list[str]:
-    """What stands in backquotes at the beginning of each row of the page's tables."""
-    return re.findall(r"^\| `([^`]+)`", PAGES[page], re.MULTILINE)
-
 
 def test_auditors_page_has_every_code_and_its_weight() -> None:
     rows = re.findall(r"^\| `([A-Z-]+)` \| (false|undecided|noted) \|", PAGES["auditing.md"], re.MULTILINE)
@@ -31,7 +24,7 @@ def test_auditors_page_has_every_code_and_its_weight() -> None:
 
 
 def test_page_on_reproducing_has_every_comparator_level_and_code() -> None:
-    rows = first_column("reproducing.md")
+    rows = first_column(PAGES["reproducing.md"])
     assert set(rows) == {each.value for each in (*Kind, *reproduce.Level, *reproduce.Code)}
     codes = dict(re.findall(r"^\| `([A-Z-]+)` \| (\d) \|", PAGES["reproducing.md"], re.MULTILINE))
     assert {code.value: reproduce.Finding(code, "", "").exit_code for code in reproduce.Code} == {
@@ -49,25 +42,15 @@ def test_declared_comparators_of_the_page_are_read() -> None:
     }
 
 
-def section_of(page: str, heading: str) -> str:
-    """A page's section, its heading left out."""
-    return PAGES[page].split(f"## {heading}\n")[1].split("\n## ")[0]
-
-
-def keys_of(section: str) -> list[str]:
-    """What stands in backquotes in the first column of a section's tables, sorted."""
-    return sorted(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))))
-
-
 def test_page_on_formats_has_every_key_of_an_entry_and_every_kind() -> None:
     section = section_of("formats.md", "A ledger entry")
-    assert keys_of(section) == sorted(Entry.__struct_fields__)
+    assert sorted(first_column(section)) == sorted(Entry.__struct_fields__)
     assert all(f"`{kind.value}`" in section for kind in EntryKind)
 
 
 def test_page_on_formats_has_every_key_of_a_release_and_every_finding() -> None:
     section = section_of("formats.md", "release.json")
-    assert keys_of(section) == sorted(Manifest.__struct_fields__)
+    assert sorted(first_column(section)) == sorted(Manifest.__struct_fields__)
     for name in (*Verdict.__struct_fields__, *Evidence.__struct_fields__, *Finding):
         assert f"`{name}`" in section
 

@@ -47,7 +47,7 @@ def read_requests() -> list[tuple[list[str], str]]:
 
 def mask(text: str) -> str:
     """A text without its numbers, which another machine or another day changes."""
-    return re.sub(r"-?\d+(\.\d+)?", "#", text)
+    return re.sub(r"-?\d+(\.\d+)?(e[+-]\d+)?", "#", text)
 
 
 def later(argument: str) -> str:
@@ -131,6 +131,20 @@ def test_readme_commands_end_with_releases_and_scored_batches(after_readme: Path
         assert metrics["rows_in"] == metrics["rows_out"] + metrics["rows_rejected"] > 0
 
 
+def test_session_and_sweep_of_the_readme_have_the_numbers_of_the_example(after_readme: Path) -> None:
+    trainings = read_records(after_readme, stage="train", environment="dev")
+    (session,) = re.findall(r"^ {4}train +succeeded .* auc ([\d.]+)$", README, re.MULTILINE)
+    (first,) = [each["metrics"]["auc"] for each in trainings if "sweep" not in each and not each["reproduces"]]
+    assert first == pytest.approx(float(session), abs=1e-3)  # processors differ in digits
+    (rate, units, best) = re.findall(r"^ {4}([\d.]+) +(\d+) +([\d.]+)  succeeded  ", README, re.MULTILINE)[0]
+    points = [record for record in trainings if "sweep" in record]
+    found = max(points, key=lambda record: record["metrics"]["auc"])
+    values = {parameter["name"]: parameter["value"] for parameter in found["parameters"]}
+    assert (values["learning_rate"], values["units"]) == (float(rate), int(units))
+    assert len(points) == 3  # the fourth was there
+    assert found["metrics"]["auc"] == pytest.approx(float(best), abs=1e-3)
+
+
 def test_history_is_what_the_readme_tells(after_readme: Path) -> None:
     told = json.loads(run_kit(after_readme, "history", "production", "--json").stdout)
     lines = [line for line in README.splitlines() if re.match(r" {4}production-\d+  \d{4}-", line)]
@@ -179,12 +193,14 @@ def test_full_data_beats_the_logistic_baseline_honestly(after_readme: Path) -> N
     assert 0.80 > metrics["auc"] >= max(0.71, metrics["baseline_auc"])
 
 
-def test_second_training_gives_the_same_model_bytes(after_readme: Path) -> None:
-    done = run_kit(after_readme, "train", "--env", "train")
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+def test_warm_execution_gives_the_same_bytes_as_a_cold_one(after_readme: Path, stage: str) -> None:
+    done = run_kit(after_readme, stage, "--env", "train", "--force", "--warm")
     assert done.returncode == 0, done.stderr
-    first, *_, second = read_records(after_readme, stage="train", environment="train")
-    for name in ("model.keras", "saved_model", "model.tflite", "encoding.json", "profile.json"):
-        assert digest_of(first, name) == digest_of(second, name)
+    first, *_, second = read_records(after_readme, stage=stage, environment="train")
+    assert (first["start"], second["start"]) == ("cold", "warm")
+    assert second["outputs"] == first["outputs"]
+    assert second["metrics"] == first["metrics"]
 
 
 def test_leaky_model_is_refused_in_staging_with_the_reason(after_readme: Path) -> None:
