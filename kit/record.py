@@ -16,6 +16,7 @@ from kit.files import canonical_json, leave_out_empty
 from kit.parameter import ResolvedParameter
 
 FORMAT = 1
+ID_TIME = "%Y%m%dT%H%M%SZ"  # how an id begins: the moment of the start, UTC, so that ids sort by it
 
 # Keys that came later: older records, which lack them, keep their bytes.
 _LATER = ("drift", "key", "start", "preloaded", "sweep", "attempts")
@@ -237,7 +238,7 @@ def decode_record(data: bytes, where: str) -> Record:
 
 def new_record_id(stage: str, started: datetime) -> str:
     """`20260301T093000Z-train-4f09c1`: time and stage to read, six random digits to be unique."""
-    return f"{started:%Y%m%dT%H%M%SZ}-{stage}-{secrets.token_hex(3)}"
+    return f"{started:{ID_TIME}}-{stage}-{secrets.token_hex(3)}"
 
 
 def record_schema() -> dict[str, Any]:

@@ -200,6 +200,8 @@ def decode_envelope(data: bytes, where: str) -> Envelope:
 
 def judge_envelope(envelope: Envelope, keys: Iterable[PublicKey]) -> tuple[Standing, str]:
     """How an envelope's signatures stand to trusted keys, and the key id that says so (of the first, if none is trusted)."""
+    if not envelope.signatures:  # then nobody needs to know what would be signed
+        return Standing.UNSIGNED, ""
     data = envelope.signed_bytes
     return _judge([(name, signature, data) for name, signature in envelope.signatures], list(keys))
 

@@ -228,7 +228,7 @@ def make_workbench(
     project: Project, engine: Any = None, clock: Clock | None = None, key: SigningKey | None = None
 ) -> Workbench:
     """A workbench on the project's own archive; with a key it signs."""
-    archive = open_archive(project.archive, project.name, key, index=project.scratch / "index.sqlite")
+    archive = open_archive(project.archive, project.name, key, index=project.index)
     return Workbench(project, archive, engine or FakeEngine(), clock or FakeClock())
 
 

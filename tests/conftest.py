@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from archives import make_archive_of
+from commands import Kit
 from hypothesis import settings
 from warm_servers import warm_folder  # noqa: F401 - a fixture
+
+from kit.testing import make_project
 
 MEMORY = Path("/dev/shm")
 LEAST_BYTES = 4 << 30  # free there; the quick tier writes 0.3 GiB
@@ -55,3 +59,17 @@ def _no_key_of_ours(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _no_server_stays(warm_folder: Path) -> None:  # noqa: F811
     """Kernels are forked from servers of this session of tests only, and none of them stays."""
+
+
+@pytest.fixture
+def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kit:
+    """`kit` in the example project of `kit.testing`, which has no records yet."""
+    project = make_project(tmp_path)
+    monkeypatch.chdir(project.root)
+    return Kit(project, capsys)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of more records than are read in one batch."""
+    return make_archive_of(tmp_path_factory.mktemp("many") / "archive", 2_100)

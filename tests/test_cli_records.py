@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from archives import make_archive_of
+from commands import Kit
 
 from kit.archive import Archive
 from kit.cli.query import make_query
@@ -13,8 +15,6 @@ from kit.record import Status
 from kit.testing import make_project, make_record, seal_record
 from kit.verify import verify_archive
 from kit.verify.findings import Weight
-from tests.archives import make_archive_of
-from tests.commands import Kit
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -63,7 +63,7 @@ def listed(kit: Kit, *arguments: str) -> str:
         (["--until", "2026-03-02"], "ba"),
         (["--since", "2026-03-02T12:00", "--until", "2026-03-03T12:00:00+00:00"], "b"),
         (["--status", "failed", "--env", "dev", "--stage", "train"], "ed"),
-        (["--env", "staging"], ""),
+        (["--env", "dev", "--status", "lost"], ""),
     ],
 )
 def test_options_choose_and_order_records(kit: Kit, arguments: list[str], expected: str) -> None:
@@ -91,6 +91,9 @@ def test_list_shows_what_it_is_sorted_by_and_how_much_there_is(kit: Kit) -> None
         (["--page", "2", "--offset", "5"], "give one"),
         (["--since", "yesterday"], "expected a time such as 7d"),
         (["--status", "succeded"], "did you mean 'succeeded'"),
+        (["--best", "acu"], "--best 'acu' does not exist; did you mean 'auc'"),
+        (["--stage", "trian"], "stage 'trian' does not exist; did you mean 'train'?"),
+        (["--env", "devv"], "environment 'devv' does not exist; did you mean 'dev'?"),
         (["--sweep", "sweep-000000000000"], "no sweep is named"),
     ],
 )

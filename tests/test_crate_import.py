@@ -518,40 +518,47 @@ def test_random_damage_is_refused_or_changes_nothing_that_counts(
 
 
 KILLED = """
-import os, sys
+import itertools, os, sys
 from pathlib import Path
 from kit.archive import open_archive
 from kit.crate import import_crate
 from kit.testing import START
-archive = open_archive(Path(sys.argv[1]), "other")
-left = int(sys.argv[3])
+
 def hook(event, arguments):
     global left
     if event in ("os.link", "os.rename", "os.mkdir"):
         left -= 1
         if left < 0:
             os._exit(9)
-sys.addaudithook(hook)
-import_crate(archive, Path(sys.argv[2]), "bob@desk", START)
+
+for n in itertools.count():
+    archive, left = open_archive(Path(sys.argv[1], str(n)), "other"), n
+    if not (child := os.fork()):
+        sys.addaudithook(hook)
+        import_crate(archive, Path(sys.argv[2]), "bob@desk", START)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code)
+    if code != 9:
+        break
 """
 
 
 def test_kill_at_any_moment_leaves_nothing_that_counts(exports: dict[str, Path], tmp_path: Path) -> None:
     (record,) = {name.split("/")[1] for name in read_zip(exports["prepare"]) if name.startswith("records/")}
-    for n in itertools.count():
+    command = [sys.executable, "-c", KILLED, str(tmp_path), str(exports["prepare"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *killed, last = done.stdout.split()
+    assert ({*killed}, last) == ({"9"}, "0"), done.stderr
+    assert len(killed) > 8, "every step of the import was a moment to be killed at"
+    for n in range(len(killed)):
         archive = open_other(tmp_path / str(n))
-        command = [sys.executable, "-c", KILLED, str(archive.folder), str(exports["prepare"]), str(n)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            break
-        assert done.returncode == 9, done.stderr
         assert archive.list_ids() == []
         hidden = [path.name for path in archive.folder.iterdir() if path.name.startswith(".")]
         assert all(is_leftover(name) for name in hidden)
         (imported,) = take(archive, exports["prepare"])
         assert (imported.record, imported.outcome) == (record, Outcome.IMPORTED)
         assert [entry.kind for entry in archive.ledger.read_entries()] == [Kind.IMPORT]
-    assert n > 8, "every step of the import was a moment to be killed at"
 
 
 # Whose signature counts.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import EVIL, PIXEL, Page, assert_inert
+from report_pages import EVIL, PIXEL, Page, assert_inert
 
 from kit.artifact import Artifact, InputArtifact
 from kit.diff import RecordDiff, ReleaseSide, Side, diff_records, diff_releases

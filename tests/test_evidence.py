@@ -270,10 +270,13 @@ def test_missing_model_or_golden_predictions_refuse(case: Case, missing: str) ->
 
 
 def test_changed_model_object_refuses(case: Case) -> None:
-    model, _ = case.model()
-    file = case.archive.objects.path(case.archive.objects.read_tree(model).files[0].sha256)
-    file.chmod(0o644)
-    file.write_bytes(b"graqh")
+    def corrupt() -> None:
+        model, _ = case.trained.outputs
+        file = case.archive.objects.path(case.archive.objects.read_tree(model).files[0].sha256)
+        file.chmod(0o644)
+        file.write_bytes(b"graqh")
+
+    case.spoil = corrupt  # type: ignore[method-assign]
     assert "was changed in the archive" in refusal(case.judge())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from kit.engine.signals import Interruption
@@ -25,6 +26,8 @@ from kit.executors import (
     divide_threads,
     usable_cores,
 )
+from kit.executors.messages import INTERRUPTED, Finished, Task, encode_line
+from kit.executors.worker import Attention, work_on
 from kit.provenance import process_mark
 
 TESTS = str(Path(__file__).parent)
@@ -138,6 +141,14 @@ def test_interrupt_lets_running_tasks_answer_and_withdraws_the_others() -> None:
         events = list(interrupt(pool, 1, lambda event: isinstance(event, TaskProgressed)))
         assert events == [TaskStarted("a"), TaskProgressed("a", "ready"), TaskFinished("a", "sealed")]
         assert pool.n_tasks == 0
+
+
+def test_interrupt_that_comes_before_the_task_is_read_is_heard_once() -> None:
+    attention, line = Attention(), encode_line(Task({"a": 1, "b": 2}))
+    attention(signal.SIGINT, None)
+    answer, is_well = work_on(line, "targets:add", attention, lambda _: None)
+    assert (msgspec.json.decode(answer)["failure"]["kind"], is_well) == (INTERRUPTED, False)
+    assert work_on(line, "targets:add", attention, lambda _: None) == (encode_line(Finished(3)), True)
 
 
 def test_interrupted_task_that_gives_no_answer_is_told_from_a_failed_one() -> None:

@@ -3,8 +3,10 @@
 import ast
 import importlib.metadata
 import re
+import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,21 @@ def test_everything_that_kit_imports_is_declared():
         if not {name.lower().replace("_", "-") for name in names.get(module, [module])} & declared
     }
     assert undeclared == set()
+
+
+def test_wheel_has_every_file_of_the_package_and_what_others_find_it_by(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.iterdir()
+    with zipfile.ZipFile(path) as wheel:
+        found = {name for name in wheel.namelist() if name.startswith("kit/")}
+        (entries,) = (wheel.read(name).decode() for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    there = (each for each in (ROOT / "kit").rglob("*") if each.is_file() and "__pycache__" not in each.parts)
+    assert found == {each.relative_to(ROOT).as_posix() for each in there}
+    assert {"kit/py.typed", "kit/warm/server.py", "kit/engine/launch.py"} <= found  # the last two are executed by path
+    for group in ("console_scripts", *PROJECT["entry-points"]):
+        declared = PROJECT["scripts"] if group == "console_scripts" else PROJECT["entry-points"][group]
+        assert f"[{group}]\n" in entries
+        for name, value in declared.items():
+            assert f"{name} = {value}\n" in entries
+            assert importlib.metadata.EntryPoint(name, value, group).load()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from test_report import EVIL, Page
+from report_pages import EVIL, Page
 
 from kit.report.axes import is_number, make_axis, tell
 from kit.report.drawing import MAX_DRAWN, N_TONES, draw_sweep

@@ -87,13 +87,6 @@ def test_text_of_a_notebook_does_not_lose_what_a_failed_attempt_left(tmp_path: P
     assert attempt().attempts == ()
 
 
-@pytest.fixture
-def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Kit:
-    project = make_project(tmp_path)
-    monkeypatch.chdir(project.root)
-    return Kit(project, capsys)
-
-
 def test_show_tells_of_attempts_start_sweep_and_key(kit: Kit) -> None:
     failure = Failure("ConnectionError", "no answer\x1b[31m", 3)
     failed = seal_record(kit.archive, make_record(status=Status.FAILED, failure=failure, key="k" * 64))

@@ -8,7 +8,7 @@ from probes import GOOD
 
 from kit.errors import PolicyError
 from kit.execute import Order, Workbench, describe_signature
-from kit.execute.plan import bundle_of
+from kit.execute.sources import bundle_of
 from kit.pipeline import execute_stage
 from kit.project import Project
 from kit.release import bind_now, judge_candidate, plan_release

@@ -1,11 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
 def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    command, tests = [sys.executable, "-c", code], Path(__file__).parent
+    return subprocess.run(command, cwd=tests, check=True, capture_output=True, text=True).stdout
 
 
 def test_nbformat_does_not_import_the_slow_module() -> None:
@@ -158,7 +160,7 @@ def test_after_an_execution_every_library_is_whole() -> None:
     code = """
 import pathlib, tempfile
 from kit.engine import Job, PapermillEngine
-from tests.test_engine_journal import make_notebook
+from kernels import make_notebook
 folder = pathlib.Path(tempfile.mkdtemp())
 print(PapermillEngine().execute(Job(notebook=make_notebook("x = 1"), folder=folder, journal=folder, parameters={"x": 2})).status)
 from papermill import iorw, engines

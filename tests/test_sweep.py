@@ -15,7 +15,8 @@ from kit.execute import Order, Workbench, execute_plan, plan_stage
 from kit.execute.assigned import Assignment, assign_plan
 from kit.execute.events import PlanEnded, PlanNoted, PlanProgressed, PlanStarted
 from kit.execute.together import choose_workers, find_peak_memory
-from kit.record import Status, Usage
+from kit.executors import INTERRUPTED
+from kit.record import Failure, Status, Usage
 from kit.sweep import Sweep, choose_metric, find_definition, make_view, plan_sweep, read_sweep
 from kit.sweep.execute import collect_results, execute_sweep
 from kit.testing import FakeEngine, make_notebook, make_project, make_record, make_workbench, seal_record
@@ -110,6 +111,16 @@ def test_edit_during_a_sweep_changes_no_later_point(workbench: Workbench) -> Non
     records = [e.record for e in execute_sweep(workbench, sweep, 1, target=FAKE) if isinstance(e, PlanEnded)]
     assert [record and record.status for record in records] == [Status.SUCCEEDED] * 3
     assert {record.code for record in records if record} == {sweep.plans[0].code}
+
+
+def test_point_that_was_interrupted_before_it_had_a_record_waits_and_has_not_failed(workbench: Workbench) -> None:
+    sweep = plan_sweep(workbench, Order("train", "dev"), ["rate=1,2,3"])
+    found = collect_results(
+        sweep,
+        {"0": PlanEnded("0", None, Failure(INTERRUPTED, "")), "1": PlanEnded("1", None, Failure("WorkerDied", ""))},
+    )
+    view = make_view(found, "auc", lowest=False)
+    assert [point.status for point in view.points] == ["waiting", "failed", "waiting"]
 
 
 def test_failed_points_stop_no_other_and_are_tried_again(workbench: Workbench) -> None:

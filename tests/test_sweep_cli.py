@@ -61,7 +61,7 @@ def kit(project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     [
         (["trian", "--grid", "units=1"], "stage 'trian' does not exist; did you mean 'train'?"),
         (["build", "--grid", "units=1"], "stage 'build' cannot be swept; there is 'train'"),
-        (["train"], "Missing option '--grid'"),
+        (["train"], "--grid is missing, such as `kit sweep train --grid units=1,2`"),
         (["train", "--grid", "unit=1"], "did you mean 'units'"),
         (["train", "--grid", "units=1", "--units", "2"], "is an axis of --grid and fixed to 2"),
         (

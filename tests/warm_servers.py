@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.warm import Forked, fork_kernel, list_servers, stop_servers
+from kit.warm import Forked, fork_kernel, stop_servers
 from kit.warm.folder import FOLDER_VARIABLE
 from kit.warm.starting import IDLE_VARIABLE
 
@@ -160,7 +160,3 @@ def kill(*pids: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-
-
-def count_servers() -> int:
-    return len(list_servers())
