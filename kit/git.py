@@ -220,7 +220,9 @@ def list_grounds(folder: Path, apart: Iterable[Path]) -> set[str]:
     found |= set(_walk(folder, {f"{folder}/{name}" for name in ignored} | set(without)))
     above = [each for each in (folder, *folder.parents) if each.is_relative_to(top)]
     found |= {f"{each}/{name}" for each in above for name in _RULES}
-    found |= {f"{each}/.git" for each in above if not (each / ".git").is_dir()}  # whoever looks locks something in the folder
+    found |= {
+        f"{each}/.git" for each in above if not (each / ".git").is_dir()
+    }  # whoever looks locks something in the folder
     _require_no_filter(found)
     return found
 

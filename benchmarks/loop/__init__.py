@@ -1,4 +1,4 @@
 """What the loop costs beside other tools: one command runs every comparison of docs/speed.md.
 
-python -m benchmarks.loop [--rounds 5] [--only NAME …] [--markdown]
+python -m benchmarks.loop [--rounds 5] [--only NAME …]
 """

@@ -71,7 +71,7 @@ def run_file_command(file: str) -> None:
 
 
 def _command_of(file: Path, stage: Stage) -> click.Command:
-    from kit.cli.stages import drift_option, example_of, make_parameter_options, make_timeout_option
+    from kit.cli.options import drift_option, example_of, make_parameter_options, make_timeout_option
 
     folder = click.Path(path_type=Path, file_okay=False)
     keys_file = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -134,7 +134,7 @@ def _private_folder() -> Iterator[Path]:
 
 def _execute(released: ReleasedFile, keys: Sequence[PublicKey], private: Path, values: dict[str, Any]) -> Step:
     from kit.archive import open_archive
-    from kit.cli.stages import given_parameters, split_inputs
+    from kit.cli.options import given_parameters, split_inputs
     from kit.execute import Order, Workbench, execute_with_retries
     from kit.pipeline import Step
     from kit.release.outside import open_outside_project, plan_run_of_file, require_runnable

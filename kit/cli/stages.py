@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kit.cli.console import (
-    TIMEOUT,
     ExampleCommand,
     echo,
     env_option,
@@ -23,13 +20,25 @@ from kit.cli.console import (
     print_progress,
     print_table,
 )
+from kit.cli.options import (
+    COLD,
+    WARM,
+    choose_start,
+    drift_option,
+    example_of,
+    force_option,
+    given_parameters,
+    make_parameter_options,
+    make_timeout_option,
+    split_inputs,
+    start_options,
+)
 from kit.cli.outputs import copy_outputs, output_option, require_free
 from kit.cli.release_group import make_release_group
 from kit.cli.terminal import printable
-from kit.errors import KitError, UsageError
+from kit.errors import KitError
 from kit.files import tell_look
 from kit.graph import RELEASE, RUN, Stage
-from kit.parameter import Parameter
 from kit.pipeline import Step, execute_all, execute_stage
 
 if TYPE_CHECKING:

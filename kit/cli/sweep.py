@@ -18,16 +18,16 @@ from kit.cli.console import (
     print_table,
 )
 from kit.cli.live import LiveSweep
-from kit.cli.release_group import ExampleGroup
-from kit.cli.stages import (
+from kit.cli.options import (
     choose_start,
-    describe_title,
     given_parameters,
     make_parameter_options,
     make_timeout_option,
     split_inputs,
     start_options,
 )
+from kit.cli.release_group import ExampleGroup
+from kit.cli.stages import describe_title
 from kit.errors import UsageError, suggest
 from kit.graph import BUILD, RELEASE, RUN, Stage
 
