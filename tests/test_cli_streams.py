@@ -12,6 +12,7 @@ from commands import Kit
 
 from kit.cli.console import ProgressLine, main_metric, print_progress
 from kit.cli.live import LiveSweep
+from kit.cli.terminal import align, clip, width_of
 from kit.engine.values import Event, Progress
 from kit.testing import make_project, make_record, seal_record
 
@@ -65,3 +66,23 @@ def test_warm_and_cold_contradict_each_other(
     monkeypatch.chdir(tmp_path)
     called = kit(*command, "--warm", "--cold")
     assert (called.code, called.err) == (2, "kit: --warm and --cold contradict each other: give one\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "clipped"),
+    [
+        ("abc", "abc"),
+        ("abcdefgh", "abcd…"),
+        ("漢字", "漢字"),
+        ("漢字漢字", "漢字…"),
+        ("a漢字漢", "a漢…"),
+        ("e\u0301" * 5, "e\u0301" * 5),
+    ],
+)
+def test_line_is_cut_by_the_cells_that_it_takes(text: str, clipped: str) -> None:
+    assert clip(text, 5) == clipped
+    assert width_of(clipped) <= 5
+
+
+def test_columns_are_aligned_by_the_cells_that_they_take() -> None:
+    assert align([["漢字", "1"], ["abc", "2"]], "") == ["漢字  1", "abc   2"]

@@ -218,7 +218,9 @@ def test_rollback_is_told_and_makes_release_and_run_stale(life: Life) -> None:
 def test_changed_limits_make_release_and_run_stale(life: Life) -> None:
     change(life.project, "staging", STAGING.replace("min = 0.6", "min = 0.65"))
     (reason,) = _reasons(life, "staging")
-    assert reason == "environments/staging.toml differs from what staging-1 froze, in: gates.metrics.auc.min: 0.6 -> 0.65"
+    assert (
+        reason == "environments/staging.toml differs from what staging-1 froze, in: gates.metrics.auc.min: 0.6 -> 0.65"
+    )
     assert _reasons(life, "staging", "run") == (reason,)
 
 

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from kit.cli.memo.recall import Question
-from kit.cli.terminal import is_redrawn
+from kit.cli.terminal import is_redrawn, pad, width_of
 from kit.errors import KitError
 from kit.files import canonical_json, format_time
 
@@ -194,14 +194,14 @@ def print_json(value: Any) -> None:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Aligned columns on stdout; numbers to the right."""
     texts = [[format_cell(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
+    widths = [max(width_of(row[i]) for row in [list(header), *texts]) for i in range(len(header))]
     right = [
         bool(rows) and all(isinstance(row[i], int | float) or row[i] is None for row in rows)
         for i in range(len(header))
     ]
 
     def line(cells: Sequence[str]) -> str:
-        parts = [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True)]
+        parts = [c.rjust(w) if r else pad(c, w) for c, w, r in zip(cells, widths, right, strict=True)]
         return "  ".join(parts).rstrip()
 
     echo(line(list(header)))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from kit.cli.terminal import is_redrawn, printable
+from kit.cli.terminal import clip, is_redrawn, printable
 
 if TYPE_CHECKING:
     from kit.engine.values import Progress
@@ -87,7 +87,9 @@ class LiveSweep:
         lines = [f"  {self._labels[index]}{_tell_progress(progress)}" for index, progress in running[:n_shown]]
         if len(running) > n_shown:
             lines.append(f"  and {len(running) - n_shown} more")
-        self._write([printable(line, size.columns - 1) for line in [self._summarise(), *lines]], stays=False)
+        self._write(
+            [clip(printable(line, None), size.columns - 1) for line in [self._summarise(), *lines]], stays=False
+        )
 
     def _write(self, lines: Sequence[str], *, stays: bool = True) -> None:
         above = f"\033[{self._n_lines}F\033[J" if self._n_lines else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import unicodedata
@@ -56,7 +57,29 @@ def is_redrawn() -> bool:
 def align(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
     """Rows as lines with aligned columns; a row may be shorter than the others."""
     n_columns = max(map(len, rows), default=0)
-    widths = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(n_columns)]
-    return [
-        indent + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip() for row in rows
-    ]
+    widths = [max((width_of(row[i]) for row in rows if i < len(row)), default=0) for i in range(n_columns)]
+    return [indent + "  ".join(map(pad, row, widths)).rstrip() for row in rows]
+
+
+def width_of(text: str) -> int:
+    """Cells of a terminal that a printable text takes: two for a wide character, none for one that joins the one before."""
+    return len(text) if text.isascii() else sum(map(_count_cells, text))
+
+
+def _count_cells(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def pad(text: str, n_cells: int) -> str:
+    """The text with spaces behind it, up to a width."""
+    return text + " " * (n_cells - width_of(text))
+
+
+def clip(text: str, n_cells: int) -> str:
+    """As much of a text as a line has room for; `…` where it was cut."""
+    if width_of(text) <= n_cells:
+        return text
+    ends = itertools.accumulate(map(_count_cells, text))
+    return text[: sum(end < n_cells for end in ends)] + "…"
