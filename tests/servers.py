@@ -129,12 +129,15 @@ class Shop:
         self.archive = self.workbench.archive
         self._n_cut = 0
 
-    def release(self, artifacts: Path, waivers: tuple[Waiver, ...] = (), **changes: Any) -> Release:
+    def release(
+        self, artifacts: Path, waivers: tuple[Waiver, ...] = (), *, damaged: str = "", **changes: Any
+    ) -> Release:
         """Release what lies in a folder, each file or folder an artifact.
 
         Args:
             artifacts: the folder.
             waivers: that the verdict rests on.
+            damaged: the artifact whose object is changed before the release has its number.
             changes: to the manifest.
         """
         self._n_cut += 1
@@ -163,6 +166,11 @@ class Shop:
         record = make_record(stage="release", environment="production", outputs=(output,), started=time, code=code)
         stated = describe_verdict(verdict, record.id, sha256)
         seal_record(archive, record, {VERDICT: archive.state(stated).encode()})
+        for artifact in named:
+            if artifact.name == damaged:
+                path = archive.objects.path(artifact.sha256)
+                path.chmod(0o644)
+                path.write_bytes(path.read_bytes() + b"x")
         return archive.add_release("production", record, time)
 
 

@@ -127,11 +127,7 @@ def test_it_follows_promotes_and_rollbacks_and_refuses_what_is_damaged(shop, tmp
         roll_back(shop.workbench, "production", "two is too sure of itself")
         process.wait_for(event="switched", release="production-1")
         assert predict(process).json() == first.json()
-        folder = make_litert(tmp_path / "three", weight=3.0)
-        damaged = shop.archive.objects.path(shop.archive.objects.put_file(folder / "model.tflite")[0])
-        damaged.chmod(0o644)
-        damaged.write_bytes(damaged.read_bytes() + b"x")
-        shop.release(folder)
+        shop.release(make_litert(tmp_path / "three", weight=3.0), damaged="model.tflite")
         refused = process.wait_for(event="refused", release="production-3")
         assert "model.tflite: object" in refused["reason"]
         assert (predict(process).headers["x-kit-release"], refused["serving"]) == ("production-1", "production-1")
