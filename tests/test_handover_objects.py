@@ -298,7 +298,7 @@ def test_place_takes_what_clusters_take(changes: dict[str, str]) -> None:
     [
         ({"registry": ""}, "--registry '': expected a host and a path without scheme"),
         ({"registry": "team"}, "--registry 'team': expected a host"),
-        ({"registry": "https://images.example.org"}, "--registry 'https://"),
+        ({"registry": "oci://images.example.org"}, "--registry 'oci://"),
         ({"registry": "registry.example.org/Team"}, "expected a host and a path"),
         ({"registry": "registry.example.org/team/"}, "expected a host and a path"),
         ({"registry": "registry.example.org/a:tag"}, "expected a host and a path"),
