@@ -156,7 +156,8 @@ def kill_half_way(folder: Path, pipe: Path, *arguments: str, kernel: bool) -> No
 def records_of(project: Project, stage: str) -> list[Record]:
     """Oldest first; also those that never ended."""
     archive = make_workbench(project).archive
-    return [record for record in map(archive.read_record, archive.list_ids()) if record.stage == stage]
+    found = [record for record in map(archive.read_record, archive.list_ids()) if record.stage == stage]
+    return sorted(found, key=lambda record: record.started)  # two ids of one second are in no order
 
 
 @pytest.fixture
