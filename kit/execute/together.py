@@ -27,7 +27,7 @@ from kit.executors import (
     divide_threads,
     usable_cores,
 )
-from kit.files import format_bytes
+from kit.files import format_bytes, format_time
 from kit.index import Query
 from kit.record import ID_TIME, Record, Status
 
@@ -94,18 +94,20 @@ class PlanPool:
             case TaskFinished(value=value):
                 return PlanEnded(name, archive.read_record(msgspec.convert(value, Executed).record))
             case TaskFailed(failure=failure):
-                return PlanEnded(name, _find_left(archive, self._plans[name], self._since), failure)
+                return PlanEnded(name, find_left(archive, self._plans[name], self._since), failure)
 
 
-def _find_left(archive: Archive, plan: Plan, since: datetime) -> Record | None:
+def find_left(archive: Archive, plan: Plan, since: datetime) -> Record | None:
     """The newest record of a plan that was begun since then, by a process that gave no answer; None if it began none."""
-    for name in reversed(archive.list_ids()):
-        if name < f"{since:{ID_TIME}}":
-            break
-        with contextlib.suppress(IntegrityError, NotFoundError):
-            if f"-{plan.stage.name}-" in name and (record := archive.read_record(name)).key == plan.key:
-                return record
-    return None
+    found = []
+    for name in archive.list_ids():
+        if name >= f"{since:{ID_TIME}}" and f"-{plan.stage.name}-" in name:
+            with contextlib.suppress(IntegrityError, NotFoundError):
+                found.append(archive.read_record(name))
+    # ids tell seconds, and no order within one; records tell milliseconds
+    begun = format_time(since)
+    left = [record for record in found if record.key == plan.key and format_time(record.started) >= begun]
+    return max(left, key=lambda record: record.started, default=None)
 
 
 def choose_workers(archive: Archive, stages: Iterable[str], n_wanted: int | None, n_plans: int) -> tuple[int, str]:
