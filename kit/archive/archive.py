@@ -84,7 +84,7 @@ class Archive(LedgeredArchive):
         return OpenRecord(self, folder, started, {name: sha256_bytes(data) for name, data in known.items()})
 
     def list_ids(self) -> list[str]:
-        """Ids of all records, open ones too, oldest first."""
+        """Ids of all records, open ones too, oldest first; those of one second in no order."""
         if not self.records_folder.is_dir():
             return []
         names = (path.name for path in self.records_folder.iterdir())
